@@ -1,0 +1,72 @@
+/**
+ * HTTPRouteGroups → matches that are known to be good: every regular expression is one that RE2 accepts.
+ */
+import { RE2JS } from "re2js";
+import type { HTTPMatch, HTTPRouteGroup, Problem } from "../world/types.ts";
+import type { RouteMatch } from "./ir.ts";
+import { fault, hint } from "./problem.ts";
+
+export interface Routes {
+  /** The usable matches by name. */
+  readonly matches: ReadonlyMap<string, RouteMatch>;
+  /** Names of matches that are there but open nothing. */
+  readonly broken: ReadonlySet<string>;
+  readonly problems: readonly Problem[];
+}
+
+/** Longest pattern that is accepted, in characters. */
+export const MAX_REGEX = 1024;
+/** Largest compiled pattern that is accepted, in RE2 instructions: far below where RE2 itself gives up. */
+export const MAX_REGEX_PROGRAM = 5000;
+
+const decoded = new WeakMap<HTTPRouteGroup, Routes>();
+
+/** The matches of one route group. Made once for each object. */
+export function routesOf(group: HTTPRouteGroup): Routes {
+  let routes = decoded.get(group);
+  if (!routes) decoded.set(group, (routes = readGroup(group)));
+  return routes;
+}
+
+function readGroup(group: HTTPRouteGroup): Routes {
+  const matches = new Map<string, RouteMatch>();
+  const broken = new Set<string>();
+  const problems: Problem[] = [];
+  const name = `${group.namespace}/${group.name}`;
+  for (const [i, match] of group.matches.entries()) {
+    const before = problems.length;
+    checkRegexes(match, (path, pattern, why) => {
+      const message = `${JSON.stringify(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2 syntax.`;
+      problems.push(fault("bad-regex", "HTTPRouteGroup", group, `spec.matches[${i}].${path}`, message));
+    });
+    for (const [j, method] of match.methods.entries()) {
+      if (method === method.toUpperCase()) continue;
+      const message = `methods are compared exactly and requests have them in upper case: write ${method.toUpperCase()} instead of ${method}.`;
+      problems.push(hint("lowercase-method", "HTTPRouteGroup", group, `spec.matches[${i}].methods[${j}]`, message));
+    }
+    if (problems.slice(before).some((p) => p.severity === "error")) broken.add(match.name);
+    else matches.set(match.name, Object.freeze({ ...match, group: name }));
+  }
+  return { matches, broken, problems };
+}
+
+function checkRegexes(match: HTTPMatch, report: (path: string, pattern: string, why: string) => void): void {
+  const check = (path: string, pattern: string) => {
+    const why = regexFault(pattern);
+    if (why !== undefined) report(path, pattern, why);
+  };
+  if (match.pathRegex !== undefined) check("pathRegex", match.pathRegex);
+  for (const header of match.headers) check(`headers.${header.name}`, header.regex);
+}
+
+/** Why RE2 does not take this pattern; undefined when it does. */
+export function regexFault(pattern: string): string | undefined {
+  if (pattern.length > MAX_REGEX) return `is longer than ${MAX_REGEX} characters`;
+  try {
+    const program = RE2JS.compile(pattern).programSize();
+    return program > MAX_REGEX_PROGRAM ? "is too large when compiled" : undefined;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return `is not a regular expression of RE2 (${text.replace(/^error parsing regexp: /, "").replace(/\s+/g, " ")})`;
+  }
+}
