@@ -1,0 +1,240 @@
+/**
+ * The whole sentence: world → mesh → resources → cache, at two speeds. Keeps the last known good when something is wrong with its own work,
+ * and shows what it holds, read-only, to whoever explains or prints it.
+ */
+import { Settle, type Clock } from "./lib/settle.ts";
+import { sameItems } from "./lib/memo.ts";
+import { Compiler } from "./policy/compile.ts";
+import type { Mesh } from "./policy/ir.ts";
+import type { Log } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+import { namespaceOf, type GroupName, type Identity, type ServiceName } from "./world/names.ts";
+import type { Store } from "./world/store.ts";
+import type { Pod, Problem } from "./world/types.ts";
+import type { World } from "./world/world.ts";
+import { Builder, missing, type Built } from "./xds/build.ts";
+import { slicesOf } from "./xds/endpoints.ts";
+import type { Resources } from "./xds/resource.ts";
+import type { Trust } from "./xds/tls.ts";
+
+/** Where snapshots go: `ads/`'s cache. */
+export interface Publication {
+  set(group: string, resources: Resources): void;
+  delete(group: string): void;
+}
+
+export interface PipelineOptions {
+  readonly store: Store;
+  readonly publication: Publication;
+  readonly trust: Trust;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Milliseconds that policy changes settle: quiet, and at most. */
+  readonly settle?: { readonly quiet: number; readonly max: number };
+  readonly clock?: Clock;
+  /** For tests of what happens when Envoy rejects something: changes resources on their way out. */
+  readonly tamper?: (group: GroupName, resources: Resources) => Resources;
+}
+
+/** What the pipeline holds, for those who only look. */
+export interface Inspect {
+  readonly world: World;
+  readonly mesh: Mesh | undefined;
+  /** Problems that compiling found. */
+  readonly problems: readonly Problem[];
+  /** The store's revision that is published. */
+  readonly published: number;
+  resources(group: GroupName): Resources | undefined;
+  /** What was compiled and encoded since the start, by part and type. */
+  readonly work: { readonly compiled: Readonly<Record<string, number>>; readonly built: Readonly<Record<string, number>> };
+}
+
+/** A stream's interest in the group of its proxy. */
+interface Follower {
+  readonly proxyId: string;
+  readonly identity: Identity;
+  group: GroupName | undefined;
+  readonly changed: (group: GroupName | undefined) => void;
+}
+
+export class Pipeline implements Inspect {
+  readonly #options: PipelineOptions;
+  readonly #compiler = new Compiler();
+  readonly #builder = new Builder();
+  readonly #settle: Settle;
+  readonly #followers = new Set<Follower>();
+  #waiting: { revision: number; resolve: () => void }[] = [];
+  #mesh: Mesh | undefined;
+  #problems: readonly Problem[] = [];
+  #world: World;
+  #published = -1;
+  #running = false;
+  #endpointsDue = false;
+  #policyDue = false;
+  #counted: Record<string, number> = {};
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#world = options.store.world;
+    const settle = { quiet: 20, max: 200, ...options.settle, ...(options.clock ? { clock: options.clock } : {}) };
+    this.#settle = new Settle(settle, () => this.#publishMesh());
+  }
+
+  /** Publishes what the store holds, and from then on each change, until the signal. Call it when the sources have synced. */
+  start(signal: AbortSignal): void {
+    this.#running = true;
+    const unfollow = this.#options.store.follow((reach) => {
+      if (reach === "policy") {
+        this.#policyDue = true;
+        this.#settle.poke();
+      } else if (!this.#endpointsDue) {
+        this.#endpointsDue = true;
+        setImmediate(() => this.#publishEndpoints());
+      }
+    });
+    signal.addEventListener("abort", () => {
+      this.#running = false;
+      unfollow();
+      this.#settle.stop();
+    });
+    this.#publishMesh();
+  }
+
+  get world(): World {
+    return this.#world;
+  }
+  get mesh(): Mesh | undefined {
+    return this.#mesh;
+  }
+  get problems(): readonly Problem[] {
+    return this.#problems;
+  }
+  get published(): number {
+    return this.#published;
+  }
+  get work(): Inspect["work"] {
+    return { compiled: this.#compiler.made, built: this.#builder.built };
+  }
+  resources(group: GroupName): Resources | undefined {
+    return this.#builder.resources(group);
+  }
+
+  /** Resolves when this revision of the store, or a later one, is published. */
+  settled(revision = this.#options.store.revision): Promise<void> {
+    if (this.#published >= revision) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ revision, resolve }));
+  }
+
+  /**
+   * Tells a stream the group of its proxy, now and whenever it becomes another one; undefined while no pod of this
+   * proxy id and account is known. The answer ends it.
+   */
+  follow(proxyId: string, identity: Identity, changed: (group: GroupName | undefined) => void): () => void {
+    const follower: Follower = { proxyId, identity, changed, group: this.#groupOf(proxyId, identity) };
+    this.#followers.add(follower);
+    changed(follower.group);
+    return () => this.#followers.delete(follower);
+  }
+
+  #publishMesh(): void {
+    if (!this.#running) return;
+    const { store, trust, log, metrics } = this.#options;
+    const { world, revision } = store;
+    const started = performance.now();
+    this.#policyDue = false;
+    try {
+      const { mesh, problems } = this.#compiler.compile(world);
+      const built = this.#builder.mesh(mesh, world, trust);
+      const groups = this.#publish(built);
+      this.#mesh = mesh;
+      this.#problems = problems;
+      this.#done(world, revision, "policy");
+      metrics.publishTime.observe((performance.now() - started) / 1000);
+      log.info("published", { revision, groups, problems: problems.length, ms: Math.round((performance.now() - started) * 10) / 10 });
+    } catch (error) {
+      metrics.publishFailures.inc();
+      log.error("could not compile the mesh: proxies keep their last configuration; this is a fault of Heddle's, please report it", { revision, error: String(error), stack: error instanceof Error ? error.stack : undefined });
+    }
+    for (const follower of this.#followers) this.#refresh(follower);
+  }
+
+  #publishEndpoints(): void {
+    this.#endpointsDue = false;
+    const { store } = this.#options;
+    const { world, revision } = store;
+    if (!this.#running) return;
+    const before = this.#world;
+    // A policy change that is settling must not be overtaken by a world that the mesh does not know: endpoints alone are published.
+    const built = this.#builder.endpoints(world, changedServices(before, world));
+    this.#publish(built);
+    if (this.#policyDue) this.#world = { ...this.#world, tables: { ...this.#world.tables, EndpointSlice: world.tables.EndpointSlice } };
+    else this.#done(world, revision, "endpoints");
+    for (const follower of this.#followers) {
+      const namespace = namespaceOf(follower.identity);
+      if (world.tables.Pod.get(namespace) !== before.tables.Pod.get(namespace)) this.#refresh(follower);
+    }
+  }
+
+  #publish({ changed, removed }: Built): number {
+    const { publication, tamper, log, metrics } = this.#options;
+    for (const [group, resources] of changed) {
+      const absent = missing(resources);
+      if (absent.length > 0) {
+        metrics.publishFailures.inc();
+        log.error("a snapshot refers to what is not there: its proxies keep their last configuration; this is a fault of Heddle's, please report it", { group, absent: absent.slice(0, 10) });
+        continue;
+      }
+      publication.set(group, tamper ? tamper(group, resources) : resources);
+    }
+    for (const group of removed) publication.delete(group);
+    return changed.size;
+  }
+
+  #done(world: World, revision: number, path: "policy" | "endpoints"): void {
+    const { metrics } = this.#options;
+    this.#world = world;
+    this.#published = revision;
+    metrics.publishes.inc({ path });
+    for (const [type, count] of Object.entries(this.#builder.built)) {
+      metrics.built.inc({ type }, count - (this.#counted[type] ?? 0));
+      this.#counted[type] = count;
+    }
+    const waiting = this.#waiting;
+    this.#waiting = waiting.filter((w) => w.revision > revision);
+    for (const { revision: wanted, resolve } of waiting) if (wanted <= revision) resolve();
+  }
+
+  #refresh(follower: Follower): void {
+    const group = this.#groupOf(follower.proxyId, follower.identity);
+    if (group === follower.group) return;
+    follower.group = group;
+    follower.changed(group);
+  }
+
+  #groupOf(proxyId: string, identity: Identity): GroupName | undefined {
+    const pods = this.#options.store.world.tables.Pod.get(namespaceOf(identity));
+    const pod = pods && podByProxy(pods, proxyId);
+    return pod?.workload.identity === identity ? this.#mesh?.groupOf.get(pod.workload.key) : undefined;
+  }
+}
+
+const proxies = new WeakMap<ReadonlyMap<string, Pod>, ReadonlyMap<string, Pod>>();
+
+function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string): Pod | undefined {
+  let index = proxies.get(pods);
+  if (!index) proxies.set(pods, (index = new Map([...pods.values()].map((pod) => [pod.proxyId, pod]))));
+  return index.get(proxyId);
+}
+
+/** Services whose endpoint slices differ between two worlds. Looks only into namespaces that changed. */
+function* changedServices(before: World, after: World): Generator<ServiceName> {
+  const tables = [before.tables.EndpointSlice, after.tables.EndpointSlice];
+  for (const namespace of new Set(tables.flatMap((t) => [...t.keys()]))) {
+    const [a, b] = tables.map((t) => t.get(namespace));
+    if (a === b) continue;
+    const services = new Set([...(a?.values() ?? []), ...(b?.values() ?? [])].map((slice) => slice.service));
+    for (const service of services) {
+      if (!sameItems(slicesOf(before, namespace, service), slicesOf(after, namespace, service))) yield service;
+    }
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * Mesh and endpoints → all resources of each group of proxies. What did not change keeps its object: a resource's bytes are made once,
+ * and shared by every group that has it.
+ */
+import { Lists, Memo } from "../lib/memo.ts";
+import type { Mesh, MeshPort, MeshService, Outbound, ProxyPolicy } from "../policy/ir.ts";
+import { namespaceOf, type GroupName, type ServiceName } from "../world/names.ts";
+import type { EndpointSlice } from "../world/types.ts";
+import type { World } from "../world/world.ts";
+import { localCluster, metricsCluster, passthroughCluster, serviceCluster } from "./clusters.ts";
+import { addressesOf, loadAssignment, slicesOf } from "./endpoints.ts";
+import { inboundListener } from "./inbound.ts";
+import { clusterName, localClusterName, OWN_CERTIFICATE } from "./names.ts";
+import { outboundListener } from "./outbound.ts";
+import { prometheusListener } from "./prometheus.ts";
+import { TYPES, type Resource, type ResourceMap, type Resources } from "./resource.ts";
+import { inboundRoutes, outboundRoutes } from "./routes.ts";
+import { inboundValidation, outboundValidation, type Trust } from "./tls.ts";
+
+/** What one round made: groups whose resources are other than before, and groups that are no more. */
+export interface Built {
+  readonly changed: ReadonlyMap<GroupName, Resources>;
+  readonly removed: readonly GroupName[];
+}
+
+interface State {
+  readonly mesh: Mesh;
+  readonly trust: Trust;
+  readonly groups: ReadonlyMap<GroupName, Resources>;
+  /** Reaches whose EDS holds this Service. */
+  readonly reachesOf: ReadonlyMap<ServiceName, ReadonlySet<string>>;
+  readonly groupsOf: ReadonlyMap<string, readonly ProxyPolicy[]>;
+}
+
+export class Builder {
+  readonly #resources = new Memo<Resource>();
+  readonly #optional = new Memo<Resource | undefined>();
+  readonly #maps = new Memo<ResourceMap>();
+  readonly #groups = new Memo<Resources>();
+  readonly #slices = new Lists<EndpointSlice>();
+  readonly #pods = new Lists<string>();
+  /** The one source of truth of endpoints: the fast path replaces entries of it. */
+  readonly #assignments = new Map<string, { deps: readonly EndpointSlice[]; resource: Resource }>();
+  #built: Record<string, number> = {};
+  #state: State | undefined;
+
+  /** Resources encoded since the builder exists, by type. */
+  get built(): Readonly<Record<string, number>> {
+    return { ...this.#built };
+  }
+
+  /** The resources of a group as last built. */
+  resources(group: GroupName): Resources | undefined {
+    return this.#state?.groups.get(group);
+  }
+
+  /** The slow path: a mesh, whatever changed in it. */
+  mesh(mesh: Mesh, world: World, trust: Trust): Built {
+    const before = this.#state?.groups;
+    const reachesOf = new Map<ServiceName, Set<string>>();
+    const groupsOf = Map.groupBy(mesh.groups.values(), (p) => p.outbound.key);
+    for (const [key, [policy]] of groupsOf) {
+      for (const service of reached((policy as ProxyPolicy).outbound)) {
+        const keys = reachesOf.get(service.name);
+        if (keys) keys.add(key);
+        else reachesOf.set(service.name, new Set([key]));
+      }
+    }
+    const groups = new Map<GroupName, Resources>();
+    const changed = new Map<GroupName, Resources>();
+    for (const policy of mesh.groups.values()) {
+      const resources = this.#group(policy, mesh, world, trust);
+      groups.set(policy.group, resources);
+      if (before?.get(policy.group) !== resources) changed.set(policy.group, resources);
+    }
+    for (const memo of [this.#resources, this.#optional, this.#maps, this.#groups, this.#slices, this.#pods]) memo.sweep();
+    const live = new Set([...reachesOf.keys()]);
+    for (const name of this.#assignments.keys()) if (!live.has(name.slice(0, name.lastIndexOf("|")) as ServiceName)) this.#assignments.delete(name);
+    const removed = [...(before?.keys() ?? [])].filter((group) => !groups.has(group));
+    this.#state = { mesh, trust, groups, reachesOf, groupsOf };
+    return { changed, removed };
+  }
+
+  /** The fast path: endpoints of these Services changed, the mesh did not. Touches only groups that refer to them. */
+  endpoints(world: World, services: Iterable<ServiceName>): Built {
+    const state = this.#state;
+    const changed = new Map<GroupName, Resources>();
+    if (!state) return { changed, removed: [] };
+    const reaches = new Map<string, Map<string, Resource>>();
+    const rebuild = new Set<string>();
+    for (const name of services) {
+      const service = state.mesh.services.get(name);
+      const keys = state.reachesOf.get(name);
+      if (!service || !keys) continue;
+      if (service.headless && service.ports.some((p) => p.protocol !== "http")) for (const key of keys) rebuild.add(key);
+      for (const port of service.headless ? [] : service.ports) {
+        const before = this.#assignments.get(clusterName(name, port.targetPort))?.resource;
+        const after = this.#assignment(service, port, world);
+        if (after === before) continue;
+        for (const key of keys) {
+          const map = reaches.get(key) ?? new Map<string, Resource>();
+          reaches.set(key, map.set(after.name, after));
+        }
+      }
+    }
+    const groups = new Map(state.groups);
+    for (const [key, replaced] of reaches) {
+      let shared: { from: ResourceMap; to: ResourceMap } | undefined;
+      for (const policy of state.groupsOf.get(key) ?? []) {
+        const old = groups.get(policy.group);
+        if (!old) continue;
+        if (shared?.from !== old.EDS) shared = { from: old.EDS, to: new Map([...old.EDS, ...replaced]) };
+        const resources = Object.freeze({ ...old, EDS: shared.to });
+        groups.set(policy.group, resources);
+        changed.set(policy.group, resources);
+      }
+    }
+    for (const key of rebuild) {
+      for (const policy of state.groupsOf.get(key) ?? []) {
+        const old = groups.get(policy.group);
+        const listener = this.#outboundListener(policy.outbound, state.mesh, world);
+        if (!old || old.LDS.get(listener.name)?.version === listener.version) continue;
+        const resources = Object.freeze({ ...old, LDS: new Map(old.LDS).set(listener.name, listener) });
+        groups.set(policy.group, resources);
+        changed.set(policy.group, resources);
+      }
+    }
+    this.#state = { ...state, groups };
+    return { changed, removed: [] };
+  }
+
+  #group(policy: ProxyPolicy, mesh: Mesh, world: World, trust: Trust): Resources {
+    const { group, inbound, outbound, metrics } = policy;
+    const { egress } = mesh.settings;
+    const own = inbound.flatMap((p) => p.services.map((s) => this.#made(`CDS ${localClusterName(s, p.port)}`, [], () => localCluster(s, p.port))));
+    const scraped = metrics ? [this.#made("CDS metrics", [], metricsCluster), this.#made("LDS prometheus", [], prometheusListener)] : [];
+    const listeners = [
+      this.#outboundListener(outbound, mesh, world),
+      // HTTP access is not among the dependencies: it travels in RDS.
+      this.#maybe(`LDS inbound ${group}`, [trust.trustDomain, ...inbound.flatMap((p) => (p.protocol === "http" ? [p.port] : [p.port, p.access]))], () => inboundListener(inbound, trust.trustDomain)),
+      scraped[1],
+    ].filter((r) => r !== undefined);
+    const routes = [
+      ...mesh.httpPorts.map((port) => {
+        const services = outbound.services.filter((s) => s.ports.some((p) => p.port === port && p.protocol === "http"));
+        const place = services.length > 0 ? `${outbound.namespace} ${outbound.key}` : "none";
+        return this.#made(`RDS ${port} ${place}`, [egress, ...services], () => outboundRoutes(port, services, outbound, egress));
+      }),
+      ...inbound.filter((p) => p.protocol === "http").map((p) => this.#made(`RDS inbound ${group} ${p.port}`, [p, trust.trustDomain], () => inboundRoutes(p, trust.trustDomain))),
+    ];
+    const clusters = [...this.#clusters(outbound, egress), ...own, ...scraped.slice(0, 1)];
+    const resources: Resources = {
+      CDS: this.#map(`CDS ${group}`, clusters),
+      EDS: this.#map(`EDS ${outbound.key}`, this.#endpoints(outbound, world)),
+      SDS: this.#map(`SDS ${outbound.key}`, this.#secrets(outbound, trust)),
+      LDS: this.#map(`LDS ${group}`, listeners),
+      RDS: this.#map(`RDS ${group}`, routes),
+    };
+    const maps = TYPES.map((type) => resources[type]);
+    const made = this.#groups.get(group, maps, () => Object.freeze(resources));
+    return same(made, this.#state?.groups.get(group)) ?? made;
+  }
+
+  #outboundListener(outbound: Outbound, mesh: Mesh, world: World): Resource {
+    const { httpPorts, tcpPorts, settings } = mesh;
+    const tcp = outbound.services.filter((s) => s.ports.some((p) => p.protocol !== "http"));
+    const podsOf = (service: MeshService, port: MeshPort) =>
+      this.#pods.get(`${service.name} ${port.port}`, [...new Set(addressesOf(slicesOf(world, namespaceOf(service.name), service.name), port.name).map((a) => a.ip))]);
+    const pods = tcp.filter((s) => s.headless).flatMap((s) => s.ports.map((p) => podsOf(s, p)));
+    const place = tcp.length > 0 ? outbound.key : "none";
+    return this.#made(`LDS outbound ${place}`, [httpPorts, tcpPorts, settings.egress, ...tcp, ...pods], () => outboundListener({ services: tcp, podsOf, httpPorts, tcpPorts, egress: settings.egress }));
+  }
+
+  #clusters(outbound: Outbound, egress: boolean): Resource[] {
+    const made = new Map<string, Resource>();
+    for (const { name, headless, ports } of reached(outbound)) {
+      for (const { targetPort } of ports) {
+        const key = clusterName(name, targetPort);
+        made.set(key, this.#made(`CDS ${key}`, [headless], () => serviceCluster(name, targetPort, headless)));
+      }
+    }
+    if (egress) made.set("passthrough", this.#made("CDS passthrough", [], passthroughCluster));
+    return [...made.values()];
+  }
+
+  #endpoints(outbound: Outbound, world: World): Resource[] {
+    const made = new Map<string, Resource>();
+    for (const service of reached(outbound)) {
+      if (service.headless) continue;
+      for (const port of service.ports) {
+        const found = this.#assignment(service, port, world);
+        made.set(found.name, found);
+      }
+    }
+    return [...made.values()];
+  }
+
+  #secrets(outbound: Outbound, trust: Trust): Resource[] {
+    const deps = [trust.bundle, trust.trustDomain];
+    return [
+      this.#made("SDS inbound", deps, () => inboundValidation(trust)),
+      ...[...reached(outbound)].map((s) => this.#made(`SDS ${s.name}`, [...deps, s.identities], () => outboundValidation(s.name, s.identities, trust))),
+    ];
+  }
+
+  /** Made anew only when the Service's slices are other than before, and kept when that changes nothing for this port. */
+  #assignment(service: MeshService, port: MeshPort, world: World): Resource {
+    const name = clusterName(service.name, port.targetPort);
+    const slices = this.#slices.get(service.name, slicesOf(world, namespaceOf(service.name), service.name));
+    const known = this.#assignments.get(name);
+    if (known?.deps === slices) return known.resource;
+    const made = loadAssignment(service, port, slices);
+    const kept = known?.resource.version === made.version ? known.resource : this.#count(made);
+    this.#assignments.set(name, { deps: slices, resource: kept });
+    return kept;
+  }
+
+  /** A resource, encoded when its dependencies are other than before; equal bytes keep the old object. */
+  #made(key: string, deps: readonly unknown[], make: () => Resource): Resource {
+    return this.#resources.get(key, deps, () => this.#count(make()));
+  }
+
+  #maybe(key: string, deps: readonly unknown[], make: () => Resource | undefined): Resource | undefined {
+    return this.#optional.get(key, deps, () => {
+      const made = make();
+      return made && this.#count(made);
+    });
+  }
+
+  #map(key: string, resources: readonly Resource[]): ResourceMap {
+    const sorted = [...resources].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return this.#maps.get(key, sorted, () => new Map(sorted.map((r) => [r.name, r])));
+  }
+
+  #count(made: Resource): Resource {
+    this.#built[made.type] = (this.#built[made.type] ?? 0) + 1;
+    return made;
+  }
+}
+
+function* reached(outbound: Outbound): Generator<MeshService> {
+  yield* outbound.services;
+  yield* outbound.backends;
+}
+
+/** The old resources if the new ones hold the same versions: a rebuild that changed nothing is no change. */
+function same(now: Resources, before: Resources | undefined): Resources | undefined {
+  if (!before) return undefined;
+  const equal = TYPES.every((type) => {
+    const [a, b] = [now[type], before[type]];
+    if (a === b) return true;
+    if (a.size !== b.size) return false;
+    for (const [name, { version }] of a) if (b.get(name)?.version !== version) return false;
+    return true;
+  });
+  return equal ? before : undefined;
+}
+
+/** Names that are referred to and are not there: a bug of ours, so nothing is published. Each stream adds its own certificate. */
+export function missing(resources: Resources): readonly string[] {
+  const absent = new Set<string>();
+  for (const type of TYPES) {
+    for (const { refs } of resources[type].values()) {
+      for (const ref of refs) if (!resources[ref.type].has(ref.name) && ref.name !== OWN_CERTIFICATE) absent.add(`${ref.type} ${ref.name}`);
+    }
+  }
+  return [...absent].sort();
+}

@@ -1,0 +1,76 @@
+/**
+ * Clusters: the pods behind a Service, the own application, and what lies outside of the mesh.
+ */
+import { Cluster, Cluster_DiscoveryType, Cluster_LbPolicy } from "../../gen/envoy/config/cluster/v3/cluster.ts";
+import { HttpProtocolOptions } from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
+import type { ServiceName } from "../world/names.ts";
+import { ADS, any, seconds, tcpAddress } from "./message.ts";
+import { ADMIN_PORT, clusterName, localClusterName, METRICS_CLUSTER, outboundValidationName, PASSTHROUGH_CLUSTER } from "./names.ts";
+import { resource, type Reference, type Resource } from "./resource.ts";
+import { upstreamTls } from "./tls.ts";
+
+const UNLIMITED = 2 ** 32 - 1;
+
+const HTTP_AS_DOWNSTREAM = {
+  "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any(HttpProtocolOptions, {
+    upstreamProtocolOptions: { $case: "useDownstreamProtocolConfig", value: { httpProtocolOptions: {}, http2ProtocolOptions: {} } },
+  }),
+};
+
+/** A dead address costs one connect time-out, then the request goes elsewhere. */
+const CONNECT_TIMEOUT = seconds(2);
+
+const cluster = (message: Cluster & { name: string }, refs: readonly Reference[] = []): Resource =>
+  resource("CDS", message.name, Cluster.encode(message).finish(), refs);
+
+/**
+ * The pods behind a Service. A headless Service's clients choose the pod themselves (by its name in DNS), so connections go
+ * where they were going; others are spread over the endpoints.
+ */
+export function serviceCluster(service: ServiceName, targetPort: number, headless: boolean): Resource {
+  const name = clusterName(service, targetPort);
+  const validation: Reference = { type: "SDS", name: outboundValidationName(service) };
+  const common: Cluster & { name: string } = {
+    name,
+    connectTimeout: CONNECT_TIMEOUT,
+    transportSocket: upstreamTls(service),
+    typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM,
+    // OSM sets no limits unless told so; Envoy's own (1,024) would answer 503 in a burst.
+    circuitBreakers: { thresholds: [{ maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED, trackRemaining: true }] },
+    ignoreHealthOnHostRemoval: true,
+  };
+  if (headless) {
+    return cluster({ ...common, clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST }, lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED }, [validation]);
+  }
+  return cluster({ ...common, clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.EDS }, edsClusterConfig: { edsConfig: ADS } }, [validation, { type: "EDS", name }]);
+}
+
+/** The application behind this sidecar. */
+export const localCluster = (service: ServiceName, port: number): Resource =>
+  loopback(localClusterName(service, port), port, { typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM });
+
+/** Envoy's own admin, for who scrapes it. */
+export const metricsCluster = (): Resource => loopback(METRICS_CLUSTER, ADMIN_PORT, {});
+
+/** Where the connection was going, in plain text. */
+export const passthroughCluster = (): Resource =>
+  cluster({
+    name: PASSTHROUGH_CLUSTER,
+    connectTimeout: seconds(5),
+    clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
+    lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+    typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM,
+  });
+
+const loopback = (name: string, port: number, more: Partial<Cluster>): Resource =>
+  cluster({
+    ...more,
+    name,
+    connectTimeout: seconds(1),
+    clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.STATIC },
+    loadAssignment: {
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [{ hostIdentifier: { $case: "endpoint", value: { address: tcpAddress("127.0.0.1", port) } } }] }],
+    },
+    circuitBreakers: { thresholds: [{ maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED }] },
+  });

@@ -1,0 +1,133 @@
+/**
+ * The outbound listener: one chain for each HTTP port number of the mesh (Services are told apart by name, in RDS, so that policies change
+ * under open connections), one for each TCP Service by its addresses, and one for what the mesh does not know.
+ */
+import { Listener } from "../../gen/envoy/config/listener/v3/listener.ts";
+import type { CidrRange } from "../../gen/envoy/config/core/v3/address.ts";
+import type { Filter, FilterChain, ListenerFilter, ListenerFilterChainMatchPredicate } from "../../gen/envoy/config/listener/v3/listener_components.ts";
+import { TrafficDirection } from "../../gen/envoy/config/core/v3/base.ts";
+import type { RouteConfiguration } from "../../gen/envoy/config/route/v3/route.ts";
+import { HttpInspector } from "../../gen/envoy/extensions/filters/listener/http_inspector/v3/http_inspector.ts";
+import { TcpProxy, type TcpProxy_WeightedCluster } from "../../gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import type { MeshPort, MeshService } from "../policy/ir.ts";
+import { SOURCE_LOG } from "./access-log.ts";
+import { httpConnectionManager } from "./http.ts";
+import { ORIGINAL_DST_FILTER, TLS_INSPECTOR_FILTER } from "./inbound.ts";
+import { any, seconds, tcpAddress } from "./message.ts";
+import * as names from "./names.ts";
+import { resource, type Reference, type Resource } from "./resource.ts";
+
+const REFUSAL = "no TrafficTarget lets this pod's ServiceAccount call %REQ(:AUTHORITY):200%, or there is no such Service in the mesh";
+
+export interface OutboundListenerInput {
+  readonly services: readonly MeshService[];
+  /** Ready pods of a headless Service's TCP port: it has no address of its own. */
+  readonly podsOf: (service: MeshService, port: MeshPort) => readonly string[];
+  readonly httpPorts: readonly number[];
+  readonly tcpPorts: readonly number[];
+  readonly egress: boolean;
+}
+
+export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress }: OutboundListenerInput): Resource {
+  const refs: Reference[] = [];
+  const filterChains: FilterChain[] = [];
+  for (const port of httpPorts) {
+    refs.push({ type: "RDS", name: names.outboundRouteName(port) });
+    filterChains.push({
+      name: names.outboundHttpChainName(port),
+      filterChainMatch: { destinationPort: port, transportProtocol: "raw_buffer" },
+      filters: [http(names.outboundRouteName(port), { rds: names.outboundRouteName(port) })],
+    });
+  }
+  for (const service of services) {
+    for (const port of service.ports) {
+      if (port.protocol === "http") continue;
+      const addresses = service.headless ? podsOf(service, port) : service.clusterIPs;
+      const chain = tcpChain(service, port, addresses, refs);
+      if (chain) filterChains.push(chain);
+    }
+  }
+  if (egress) refs.push({ type: "CDS", name: names.PASSTHROUGH_CLUSTER });
+  else filterChains.push(refusedHttp());
+  const listener: Listener = {
+    name: names.OUTBOUND_LISTENER,
+    address: tcpAddress("0.0.0.0", names.OUTBOUND_PORT),
+    trafficDirection: TrafficDirection.OUTBOUND,
+    listenerFilters: listenerFilters(httpPorts, tcpPorts, egress),
+    listenerFiltersTimeout: seconds(5),
+    continueOnListenerFiltersTimeout: true,
+    filterChains,
+    ...(egress ? { defaultFilterChain: { name: "outbound-egress-filter-chain", filters: [passthrough()] } } : {}),
+  };
+  return resource("LDS", names.OUTBOUND_LISTENER, Listener.encode(listener).finish(), refs);
+}
+
+const http = (name: string, routes: { rds: string } | { inline: RouteConfiguration }): Filter =>
+  httpConnectionManager({ direction: "outbound", statPrefix: `mesh-http-conn-manager.${name}`, routes, log: SOURCE_LOG, refusal: REFUSAL });
+
+function tcpChain(service: MeshService, port: MeshPort, addresses: readonly string[], refs: Reference[]): FilterChain | undefined {
+  const backends = port.routes.at(-1)?.backends ?? [];
+  if (addresses.length === 0 || backends.length === 0) return undefined;
+  for (const b of backends) refs.push({ type: "CDS", name: names.clusterName(b.service, b.targetPort) });
+  const name = names.outboundChainName(service.name, port.port, port.protocol);
+  const [only, ...more] = backends;
+  const weighted: TcpProxy_WeightedCluster = { clusters: backends.map((b) => ({ name: names.clusterName(b.service, b.targetPort), weight: b.weight })) };
+  const proxy = any(TcpProxy, {
+    statPrefix: `outbound-mesh-tcp-proxy_${name}`,
+    clusterSpecifier:
+      only && more.length === 0 ? { $case: "cluster", value: names.clusterName(only.service, only.targetPort) } : { $case: "weightedClusters", value: weighted },
+    accessLog: SOURCE_LOG,
+    idleTimeout: seconds(0),
+    maxConnectAttempts: 3,
+  });
+  return {
+    name,
+    filterChainMatch: { destinationPort: port.port, prefixRanges: addresses.map(host) },
+    filters: [{ name: "envoy.filters.network.tcp_proxy", configType: { $case: "typedConfig", value: proxy } }],
+  };
+}
+
+const host = (address: string): CidrRange => ({ addressPrefix: address, prefixLen: address.includes(":") ? 128 : 32 });
+
+/** HTTP to a port that no Service of the mesh has is refused in words. */
+function refusedHttp(): FilterChain {
+  const inline: RouteConfiguration = {
+    name: "refused",
+    virtualHosts: [{ name: "refused", domains: ["*"], routes: [{ match: { pathSpecifier: { $case: "prefix", value: "/" } }, action: { $case: "directResponse", value: { status: 403 } } }] }],
+  };
+  return {
+    name: "outbound-refused-http",
+    filterChainMatch: { transportProtocol: "raw_buffer", applicationProtocols: ["http/1.0", "http/1.1", "h2c"] },
+    filters: [http("refused", { inline })],
+  };
+}
+
+const passthrough = (): Filter => ({
+  name: "envoy.filters.network.tcp_proxy",
+  configType: {
+    $case: "typedConfig",
+    value: any(TcpProxy, { statPrefix: `egress-tcp-proxy.${names.PASSTHROUGH_CLUSTER}`, clusterSpecifier: { $case: "cluster", value: names.PASSTHROUGH_CLUSTER }, accessLog: SOURCE_LOG, idleTimeout: seconds(0) }),
+  },
+});
+
+/**
+ * Nobody waits for a client's first bytes where the server may talk first: the inspectors are off on ports that speak TCP. TLS is told apart
+ * only on HTTP ports (there it is not for the mesh), HTTP only on unknown ports, and only to refuse it.
+ */
+function listenerFilters(httpPorts: readonly number[], tcpPorts: readonly number[], egress: boolean): ListenerFilter[] {
+  const filters: ListenerFilter[] = [ORIGINAL_DST_FILTER];
+  const plain = httpPorts.filter((p) => !tcpPorts.includes(p));
+  if (egress && plain.length > 0) filters.push({ ...TLS_INSPECTOR_FILTER, filterDisabled: { rule: { $case: "notMatch", value: ports(plain) } } });
+  const known = [...new Set([...httpPorts, ...tcpPorts])].sort((a, b) => a - b);
+  if (!egress) {
+    const inspector: ListenerFilter = { name: "envoy.filters.listener.http_inspector", configType: { $case: "typedConfig", value: any(HttpInspector, {}) } };
+    filters.push(known.length > 0 ? { ...inspector, filterDisabled: ports(known) } : inspector);
+  }
+  return filters;
+}
+
+function ports(list: readonly number[]): ListenerFilterChainMatchPredicate {
+  const rules = list.map((p): ListenerFilterChainMatchPredicate => ({ rule: { $case: "destinationPortRange", value: { start: p, end: p + 1 } } }));
+  const [only, ...more] = rules;
+  return only && more.length === 0 ? only : { rule: { $case: "orMatch", value: { rules } } };
+}
