@@ -1,0 +1,168 @@
+/**
+ * The composition root of a control plane: builds every part, starts them in order, ends them in reverse. Decides nothing itself.
+ */
+import { X509Certificate } from "node:crypto";
+import { Cache } from "./ads/cache.ts";
+import { AdsServer, type Peer } from "./ads/server.ts";
+import type { Proxy, Sink as StreamSink } from "./ads/session.ts";
+import type { ProxyStatus } from "./ads/status.ts";
+import { Authority } from "./ca/authority.ts";
+import type { Issued } from "./ca/lifetime.ts";
+import { peerIdentity } from "./ca/peer-identity.ts";
+import type { SecretStore } from "./ca/store.ts";
+import { Pipeline, type PipelineOptions } from "./pipeline.ts";
+import type { Source } from "./sources/sink.ts";
+import type { Log } from "./telemetry/log.ts";
+import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import type { Identity } from "./world/names.ts";
+import { Store } from "./world/store.ts";
+import type { Problem } from "./world/types.ts";
+import { ownCertificate } from "./xds/tls.ts";
+
+/** The DNS names under which sidecars verify the control plane: OSM's Service name first. */
+export const SERVER_NAMES = ["osm-controller.osm-system.svc.cluster.local", "ads.cluster.local"] as const;
+
+export interface ServeOptions {
+  readonly source: Source;
+  readonly rootStore: SecretStore;
+  /** Where sidecars connect, with a client certificate. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly log: Log;
+  readonly metrics?: Metrics;
+  readonly trustDomain?: string;
+  readonly settle?: PipelineOptions["settle"];
+  readonly tamper?: PipelineOptions["tamper"];
+}
+
+/** A control plane that runs. */
+export interface ControlPlane {
+  readonly pipeline: Pipeline;
+  readonly store: Store;
+  readonly authority: Authority;
+  readonly metrics: Metrics;
+  /** The port that was opened. */
+  readonly port: number;
+  /** What sources and compiler found wrong. */
+  problems(): readonly Problem[];
+  /** Every proxy that is connected. */
+  proxies(): readonly ProxyStatus[];
+  /** Whether the sources have synced and a snapshot is published. */
+  ready(): boolean;
+  /** Resolves when that is so. */
+  readonly started: Promise<void>;
+  /** Ends streams spread over so many milliseconds, then everything else. */
+  stop(drainMs: number): Promise<void>;
+}
+
+/** Resolves when the port is open; snapshots follow when the source has synced (`started`). */
+export async function serve(options: ServeOptions): Promise<ControlPlane> {
+  const { log, source, listen, trustDomain = "cluster.local" } = options;
+  const metrics = options.metrics ?? createMetrics();
+  const ending = new AbortController();
+  const { signal } = ending;
+
+  const authority = await Authority.start(
+    { trustDomain },
+    { store: options.rootStore, log, issued: () => metrics.certificates.inc() },
+    signal,
+  );
+  const store = new Store();
+  const cache = new Cache();
+  const pipeline = new Pipeline({
+    store,
+    publication: cache,
+    trust: { bundle: authority.bundle.pem, trustDomain },
+    log,
+    metrics,
+    ...(options.settle ? { settle: options.settle } : {}),
+    ...(options.tamper ? { tamper: options.tamper } : {}),
+  });
+  const server = new AdsServer({
+    cache,
+    metrics,
+    log,
+    authenticate: (peer) => authenticate(peer, trustDomain),
+    open: (proxy, sink) => open(proxy, sink, pipeline, authority, log),
+  });
+  const certificate = await authority.server(SERVER_NAMES, signal);
+  const credentials = () => ({
+    certificate: certificate.current.chainPem,
+    privateKey: certificate.current.privateKey.revealPem(),
+    clientRoots: authority.bundle.pem,
+  });
+  const listener = await server.listen({ ...listen, credentials: credentials() });
+  certificate.onNext(() => listener.rotate(credentials()));
+
+  let sourceProblems: readonly Problem[] = [];
+  pipeline.onPublished((path) => {
+    if (path !== "policy") return;
+    const validity = pipeline.mesh?.settings.certificateValidity;
+    if (validity !== undefined) authority.setWorkloadValidity(validity * 1000);
+    metrics.problems.reset();
+    for (const { code } of [...sourceProblems, ...pipeline.problems]) metrics.problems.inc({ code });
+  });
+  const started = new Promise<void>((resolve) => {
+    source.start(
+      {
+        apply: (changes) => {
+          for (const { kind } of changes) metrics.events.inc({ kind });
+          store.apply(changes);
+        },
+        problems: (problems) => {
+          sourceProblems = problems;
+        },
+        synced: () => {
+          pipeline.start(signal);
+          resolve();
+        },
+      },
+      signal,
+    );
+  });
+
+  return {
+    pipeline,
+    store,
+    authority,
+    metrics,
+    port: listener.port,
+    started,
+    problems: () => [...sourceProblems, ...pipeline.problems],
+    proxies: () => server.status(),
+    ready: () => pipeline.mesh !== undefined,
+    async stop(drainMs) {
+      await server.drain(drainMs);
+      ending.abort();
+      server.close();
+    },
+  };
+}
+
+function authenticate(peer: Peer, trustDomain: string) {
+  if (!peer.certificate) return { refused: "no client certificate was shown" };
+  const certificate = new X509Certificate(peer.certificate);
+  const found = peerIdentity(certificate, trustDomain);
+  if ("refused" in found) return found;
+  return { proxy: { id: found.uuid, identity: found.identity }, until: new Date(certificate.validTo) };
+}
+
+/** One stream: the group of its proxy, and a certificate of its own that is renewed as long as it lasts. */
+function open(proxy: Proxy, sink: StreamSink, pipeline: Pipeline, authority: Authority, log: Log): () => void {
+  const ending = new AbortController();
+  const identity = proxy.identity as Identity;
+  const unfollow = pipeline.follow(proxy.id, identity, (group) => sink.group(group));
+  const give = ({ chainPem, privateKey }: Issued) => sink.secrets([ownCertificate(chainPem, privateKey.revealPem())]);
+  authority.leaf(identity, ending.signal).then(
+    (leaf) => {
+      give(leaf.current);
+      leaf.onNext(give);
+    },
+    (error: unknown) => {
+      if (!ending.signal.aborted) log.error("could not issue a certificate", { proxy: proxy.id, identity, error: String(error) });
+    },
+  );
+  return () => {
+    ending.abort();
+    unfollow();
+  };
+}
