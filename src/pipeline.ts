@@ -46,7 +46,10 @@ export interface Inspect {
   readonly published: number;
   resources(group: GroupName): Resources | undefined;
   /** What was compiled and encoded since the start, by part and type. */
-  readonly work: { readonly compiled: Readonly<Record<string, number>>; readonly built: Readonly<Record<string, number>> };
+  readonly work: {
+    readonly compiled: Readonly<Record<string, number>>;
+    readonly built: Readonly<Record<string, number>>;
+  };
 }
 
 /** A stream's interest in the group of its proxy. */
@@ -63,6 +66,7 @@ export class Pipeline implements Inspect {
   readonly #builder = new Builder();
   readonly #settle: Settle;
   readonly #followers = new Set<Follower>();
+  readonly #watchers = new Set<(path: "policy" | "endpoints") => void>();
   #waiting: { revision: number; resolve: () => void }[] = [];
   #mesh: Mesh | undefined;
   #problems: readonly Problem[] = [];
@@ -136,6 +140,24 @@ export class Pipeline implements Inspect {
     return () => this.#followers.delete(follower);
   }
 
+  /** Calls after each publication, without data: read what you need. The answer ends it. */
+  onPublished(watcher: (path: "policy" | "endpoints") => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /** Publishes every group again as it is: for `tamper`, whose mind may change. */
+  republish(): void {
+    const groups = this.#mesh?.groups.keys() ?? [];
+    const changed = new Map(
+      [...groups].flatMap((group) => {
+        const resources = this.#builder.resources(group);
+        return resources ? [[group, resources] as const] : [];
+      }),
+    );
+    this.#publish({ changed, removed: [] });
+  }
+
   #publishMesh(): void {
     if (!this.#running) return;
     const { store, trust, log, metrics } = this.#options;
@@ -150,10 +172,18 @@ export class Pipeline implements Inspect {
       this.#problems = problems;
       this.#done(world, revision, "policy");
       metrics.publishTime.observe((performance.now() - started) / 1000);
-      log.info("published", { revision, groups, problems: problems.length, ms: Math.round((performance.now() - started) * 10) / 10 });
+      log.info("published", {
+        revision,
+        groups,
+        problems: problems.length,
+        ms: Math.round((performance.now() - started) * 10) / 10,
+      });
     } catch (error) {
       metrics.publishFailures.inc();
-      log.error("could not compile the mesh: proxies keep their last configuration; this is a fault of Heddle's, please report it", { revision, error: String(error), stack: error instanceof Error ? error.stack : undefined });
+      log.error(
+        "could not compile the mesh: proxies keep their last configuration; this is a fault of Heddle's, please report it",
+        { revision, error: String(error), stack: error instanceof Error ? error.stack : undefined },
+      );
     }
     for (const follower of this.#followers) this.#refresh(follower);
   }
@@ -167,7 +197,8 @@ export class Pipeline implements Inspect {
     // A policy change that is settling must not be overtaken by a world that the mesh does not know: endpoints alone are published.
     const built = this.#builder.endpoints(world, changedServices(before, world));
     this.#publish(built);
-    if (this.#policyDue) this.#world = { ...this.#world, tables: { ...this.#world.tables, EndpointSlice: world.tables.EndpointSlice } };
+    if (this.#policyDue)
+      this.#world = { ...this.#world, tables: { ...this.#world.tables, EndpointSlice: world.tables.EndpointSlice } };
     else this.#done(world, revision, "endpoints");
     for (const follower of this.#followers) {
       const namespace = namespaceOf(follower.identity);
@@ -181,7 +212,10 @@ export class Pipeline implements Inspect {
       const absent = missing(resources);
       if (absent.length > 0) {
         metrics.publishFailures.inc();
-        log.error("a snapshot refers to what is not there: its proxies keep their last configuration; this is a fault of Heddle's, please report it", { group, absent: absent.slice(0, 10) });
+        log.error(
+          "a snapshot refers to what is not there: its proxies keep their last configuration; this is a fault of Heddle's, please report it",
+          { group, absent: absent.slice(0, 10) },
+        );
         continue;
       }
       publication.set(group, tamper ? tamper(group, resources) : resources);
@@ -202,6 +236,7 @@ export class Pipeline implements Inspect {
     const waiting = this.#waiting;
     this.#waiting = waiting.filter((w) => w.revision > revision);
     for (const { revision: wanted, resolve } of waiting) if (wanted <= revision) resolve();
+    for (const watcher of this.#watchers) watcher(path);
   }
 
   #refresh(follower: Follower): void {

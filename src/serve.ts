@@ -11,19 +11,24 @@ import type { Issued } from "./ca/lifetime.ts";
 import { peerIdentity } from "./ca/peer-identity.ts";
 import type { SecretStore } from "./ca/store.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
-import type { Source } from "./sources/sink.ts";
+import type { Sink } from "./sources/sink.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import type { Identity } from "./world/names.ts";
 import { Store } from "./world/store.ts";
-import type { Problem } from "./world/types.ts";
+import type { ObjectRef, Problem } from "./world/types.ts";
 import { ownCertificate } from "./xds/tls.ts";
 
 /** The DNS names under which sidecars verify the control plane: OSM's Service name first. */
 export const SERVER_NAMES = ["osm-controller.osm-system.svc.cluster.local", "ads.cluster.local"] as const;
 
 export interface ServeOptions {
-  readonly source: Source;
+  /** Resolves when everything that was there has been told. */
+  readonly source: {
+    start(sink: Sink, signal: AbortSignal): Promise<void>;
+    /** Where an object's field stands, for problems that compiling finds. */
+    locate?(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined;
+  };
   readonly rootStore: SecretStore;
   /** Where sidecars connect, with a client certificate. */
   readonly listen: { readonly host: string; readonly port: number };
@@ -44,6 +49,8 @@ export interface ControlPlane {
   readonly port: number;
   /** What sources and compiler found wrong. */
   problems(): readonly Problem[];
+  /** Calls when the sources' problems are others. */
+  onProblems(watcher: () => void): void;
   /** Every proxy that is connected. */
   proxies(): readonly ProxyStatus[];
   /** Whether the sources have synced and a snapshot is published. */
@@ -94,6 +101,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
   certificate.onNext(() => listener.rotate(credentials()));
 
   let sourceProblems: readonly Problem[] = [];
+  const watchers: (() => void)[] = [];
   pipeline.onPublished((path) => {
     if (path !== "policy") return;
     const validity = pipeline.mesh?.settings.certificateValidity;
@@ -101,24 +109,20 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     metrics.problems.reset();
     for (const { code } of [...sourceProblems, ...pipeline.problems]) metrics.problems.inc({ code });
   });
-  const started = new Promise<void>((resolve) => {
-    source.start(
-      {
-        apply: (changes) => {
-          for (const { kind } of changes) metrics.events.inc({ kind });
-          store.apply(changes);
-        },
-        problems: (problems) => {
-          sourceProblems = problems;
-        },
-        synced: () => {
-          pipeline.start(signal);
-          resolve();
-        },
+  const started = source.start(
+    {
+      apply: (changes) => {
+        for (const { kind } of changes) metrics.events.inc({ kind });
+        store.apply(changes);
       },
-      signal,
-    );
-  });
+      problems: (problems) => {
+        sourceProblems = problems;
+        for (const watcher of watchers) watcher();
+      },
+      synced: () => pipeline.start(signal),
+    },
+    signal,
+  );
 
   return {
     pipeline,
@@ -127,7 +131,11 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     metrics,
     port: listener.port,
     started,
-    problems: () => [...sourceProblems, ...pipeline.problems],
+    problems: () => [
+      ...sourceProblems,
+      ...pipeline.problems.map((p) => ({ ...p, ...source.locate?.(p.object, p.path) })),
+    ],
+    onProblems: (watcher) => void watchers.push(watcher),
     proxies: () => server.status(),
     ready: () => pipeline.mesh !== undefined,
     async stop(drainMs) {
@@ -158,7 +166,8 @@ function open(proxy: Proxy, sink: StreamSink, pipeline: Pipeline, authority: Aut
       leaf.onNext(give);
     },
     (error: unknown) => {
-      if (!ending.signal.aborted) log.error("could not issue a certificate", { proxy: proxy.id, identity, error: String(error) });
+      if (!ending.signal.aborted)
+        log.error("could not issue a certificate", { proxy: proxy.id, identity, error: String(error) });
     },
   );
   return () => {

@@ -64,10 +64,18 @@ export function grantOf(target: TrafficTarget, routes: RouteTables): { grant?: G
     }
   }
   if (target.sources.length === 0) {
-    report("nobody-allowed", "spec.sources", "the target has no sources: it allows nobody. Name at least one ServiceAccount.");
+    report(
+      "nobody-allowed",
+      "spec.sources",
+      "the target has no sources: it allows nobody. Name at least one ServiceAccount.",
+    );
   }
   if (target.rules.length === 0) {
-    report("nobody-allowed", "spec.rules", "the target has no rules: it allows nothing. Name at least one HTTPRouteGroup or TCPRoute.");
+    report(
+      "nobody-allowed",
+      "spec.rules",
+      "the target has no rules: it allows nothing. Name at least one HTTPRouteGroup or TCPRoute.",
+    );
   }
 
   let http: RouteMatch[] | undefined;
@@ -84,7 +92,11 @@ export function grantOf(target: TrafficTarget, routes: RouteTables): { grant?: G
         const route = routes.tcp?.get(rule.name);
         if (!route) {
           tcpUnknown = true;
-          report("unknown-route", `${path}.name`, `there is no TCPRoute "${rule.name}" in namespace ${target.namespace}: the rule opens nothing, and HTTP rules of this target count on no port that it might have named.`);
+          report(
+            "unknown-route",
+            `${path}.name`,
+            `there is no TCPRoute "${rule.name}" in namespace ${target.namespace}: the rule opens nothing, and HTTP rules of this target count on no port that it might have named.`,
+          );
         } else if (route.ports.length === 0) {
           tcp = "all";
         } else if (tcp !== "all") {
@@ -122,7 +134,11 @@ function matchesOf(
 ): RouteMatch[] {
   const group = routes.groups?.get(rule.name);
   if (!group) {
-    report("unknown-route", `${path}.name`, `there is no HTTPRouteGroup "${rule.name}" in namespace ${target.namespace}: the rule opens nothing.`);
+    report(
+      "unknown-route",
+      `${path}.name`,
+      `there is no HTTPRouteGroup "${rule.name}" in namespace ${target.namespace}: the rule opens nothing.`,
+    );
     return [];
   }
   const { matches, broken } = routesOf(group);
@@ -133,7 +149,11 @@ function matchesOf(
     const match = matches.get(name);
     if (match) found.push(match);
     else if (!broken.has(name)) {
-      report("unknown-match", `${path}.matches[${i}]`, `HTTPRouteGroup "${rule.name}" has no match "${name}": this name opens nothing.`);
+      report(
+        "unknown-match",
+        `${path}.matches[${i}]`,
+        `HTTPRouteGroup "${rule.name}" has no match "${name}": this name opens nothing.`,
+      );
     }
   }
   return found;
@@ -148,7 +168,12 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
  * The rules that hold on one port of the destination (smi-semantics, rows 19 to 22).
  * @param httpPorts - the destination's pod ports that speak HTTP: they decide whether a TCPRoute beside HTTP rules limits them
  */
-export function rulesFor(grants: readonly Grant[], port: number, protocol: Protocol, httpPorts: readonly number[]): readonly Rule[] {
+export function rulesFor(
+  grants: readonly Grant[],
+  port: number,
+  protocol: Protocol,
+  httpPorts: readonly number[],
+): readonly Rule[] {
   const rules: Rule[] = [];
   for (const grant of grants) {
     if (grant.port !== undefined && grant.port !== port) continue;
@@ -181,7 +206,10 @@ export function portHints(
 ): readonly Problem[] {
   const problems: Problem[] = [];
   for (const grant of grants) {
-    const named = [...(grant.port === undefined ? [] : [grant.port]), ...(Array.isArray(grant.tcp) ? grant.tcp : [])] as number[];
+    const named = [
+      ...(grant.port === undefined ? [] : [grant.port]),
+      ...(Array.isArray(grant.tcp) ? grant.tcp : []),
+    ] as number[];
     for (const number of named) {
       if (ports.some((p) => p.port === number)) continue;
       if (!servicePorts.has(number)) continue;

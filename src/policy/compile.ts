@@ -56,7 +56,10 @@ export class Compiler {
   compile(world: World): Compiled {
     const problems: Problem[] = [];
     const settings = settingsOf(world);
-    const monitored = [...(world.tables.Namespace.get("")?.values() ?? [])].filter((n) => n.monitored).map((n) => n.name).sort();
+    const monitored = [...(world.tables.Namespace.get("")?.values() ?? [])]
+      .filter((n) => n.monitored)
+      .map((n) => n.name)
+      .sort();
 
     // 1. What stands behind each Service.
     const backings = new Map<ServiceName, Backing>();
@@ -88,7 +91,8 @@ export class Compiler {
         problems.push(...found.problems);
       }
       problems.push(...unknownAccounts(world, namespace, byAccount));
-      for (const group of inNamespace(world.tables.HTTPRouteGroup, namespace)) problems.push(...routesOf(group).problems);
+      for (const group of inNamespace(world.tables.HTTPRouteGroup, namespace))
+        problems.push(...routesOf(group).problems);
     }
 
     // 4. What each group of equal proxies gets.
@@ -110,7 +114,10 @@ export class Compiler {
     const workloads = [...(world.workloads.get(namespace)?.values() ?? [])].sort((a, b) => (a.key < b.key ? -1 : 1));
     const found: Backing[] = [];
     for (const service of inNamespace(world.tables.Service, namespace)) {
-      const selected = this.#selected.get(service.name, workloads.filter((w) => selects(service, w.labels)));
+      const selected = this.#selected.get(
+        service.name,
+        workloads.filter((w) => selects(service, w.labels)),
+      );
       for (const workload of selected) {
         const list = serving.get(workload);
         if (list) list.push(service);
@@ -121,7 +128,12 @@ export class Compiler {
     return found;
   }
 
-  #meshServices(world: World, namespace: string, backings: ReadonlyMap<ServiceName, Backing>, into: Map<ServiceName, MeshService>): readonly Problem[] {
+  #meshServices(
+    world: World,
+    namespace: string,
+    backings: ReadonlyMap<ServiceName, Backing>,
+    into: Map<ServiceName, MeshService>,
+  ): readonly Problem[] {
     const problems: Problem[] = [];
     const groups = world.tables.HTTPRouteGroup.get(namespace);
     const usable = new Map<ServiceName, UsableSplit[]>();
@@ -149,7 +161,9 @@ export class Compiler {
     const tables = { groups: world.tables.HTTPRouteGroup.get(namespace), tcp: world.tables.TCPRoute.get(namespace) };
     const grants = new Map<Identity, Grant[]>();
     for (const target of inNamespace(world.tables.TrafficTarget, namespace)) {
-      const rules = target.rules.map((r) => (r.kind === "HTTPRouteGroup" ? tables.groups?.get(r.name) : tables.tcp?.get(r.name)));
+      const rules = target.rules.map((r) =>
+        r.kind === "HTTPRouteGroup" ? tables.groups?.get(r.name) : tables.tcp?.get(r.name),
+      );
       const read = this.#grants.get(`${namespace}/${target.name}`, [target, ...rules], () => grantOf(target, tables));
       problems.push(...read.problems);
       const account = read.grant && destinationOf(target);
@@ -177,45 +191,88 @@ export class Compiler {
           }
         }
       }
-      return [...ports].sort(([a], [b]) => a - b).map(([port, { protocol, services: names }]) => ({ port, protocol, services: names.sort() }));
+      return [...ports]
+        .sort(([a], [b]) => a - b)
+        .map(([port, { protocol, services: names }]) => ({ port, protocol, services: names.sort() }));
     });
   }
 
   /** The rules of one account on each of its ports, by `port/protocol`, and what is wrong with its ports. */
-  #account(account: Identity, grants: readonly Grant[], ports: readonly (readonly DeclaredPort[])[], workloads: readonly Workload[], serving: ReadonlyMap<Workload, readonly Service[]>, permissive: boolean) {
+  #account(
+    account: Identity,
+    grants: readonly Grant[],
+    ports: readonly (readonly DeclaredPort[])[],
+    workloads: readonly Workload[],
+    serving: ReadonlyMap<Workload, readonly Service[]>,
+    permissive: boolean,
+  ) {
     const lists = this.#declaredLists.get(account, ports);
     return this.#accounts.get(account, [grants, lists, permissive], () => {
       const all = lists.flat();
       const httpPorts = all.filter((p) => p.protocol === "http").map((p) => p.port);
       const rules = new Map<string, readonly Rule[]>();
       for (const { port, protocol } of all) {
-        rules.set(`${port}/${protocol}`, permissive ? OPEN : Object.freeze(rulesFor(grants, port, protocol, httpPorts)));
+        rules.set(
+          `${port}/${protocol}`,
+          permissive ? OPEN : Object.freeze(rulesFor(grants, port, protocol, httpPorts)),
+        );
       }
-      const servicePorts = new Set(workloads.flatMap((w) => (serving.get(w) ?? []).flatMap((s) => s.ports.map((p) => p.port))));
+      const servicePorts = new Set(
+        workloads.flatMap((w) => (serving.get(w) ?? []).flatMap((s) => s.ports.map((p) => p.port))),
+      );
       return { rules, problems: [...portHints(grants, all, servicePorts), ...conflicts(workloads, serving)] };
     });
   }
 
-  #group(workload: Workload, declared: readonly DeclaredPort[], access: ReadonlyMap<Identity, ReadonlyMap<string, readonly Rule[]>>, lookup: ReturnType<Reach["begin"]>): ProxyPolicy {
+  #group(
+    workload: Workload,
+    declared: readonly DeclaredPort[],
+    access: ReadonlyMap<Identity, ReadonlyMap<string, readonly Rule[]>>,
+    lookup: ReturnType<Reach["begin"]>,
+  ): ProxyPolicy {
     const { identity, metrics } = workload;
     const group = `${identity}/${contentHash({ declared, metrics }).slice(0, 10)}` as GroupName;
     const rules = declared.map((p) => access.get(identity)?.get(`${p.port}/${p.protocol}`) ?? NOBODY);
     const shape = contentHash(declared);
-    const inbound = this.#inbound.get(group, [shape, ...rules], () => declared.map((p, i) => ({ ...p, access: rules[i] ?? NOBODY })));
+    const inbound = this.#inbound.get(group, [shape, ...rules], () =>
+      declared.map((p, i) => ({ ...p, access: rules[i] ?? NOBODY })),
+    );
     const outbound = lookup(identity);
-    return this.#groups.get(group, [inbound, outbound, metrics], () => Object.freeze({ group, identity, metrics, inbound, outbound }));
+    return this.#groups.get(group, [inbound, outbound, metrics], () =>
+      Object.freeze({ group, identity, metrics, inbound, outbound }),
+    );
   }
 
   #ports(services: ReadonlyMap<ServiceName, MeshService>): Pick<Mesh, "httpPorts" | "tcpPorts"> {
     const http = new Set<number>();
     const tcp = new Set<number>();
-    for (const { ports } of services.values()) for (const { port, protocol } of ports) (protocol === "http" ? http : tcp).add(port);
-    const sorted = (name: string, set: Set<number>) => this.#portLists.get(name, [...set].sort((a, b) => a - b));
+    for (const { ports } of services.values())
+      for (const { port, protocol } of ports) (protocol === "http" ? http : tcp).add(port);
+    const sorted = (name: string, set: Set<number>) =>
+      this.#portLists.get(
+        name,
+        [...set].sort((a, b) => a - b),
+      );
     return { httpPorts: sorted("http", http), tcpPorts: sorted("tcp", tcp) };
   }
 
   #sweep(): void {
-    for (const memo of [this.#selected, this.#backings, this.#grants, this.#grantLists, this.#splits, this.#services, this.#declared, this.#declaredLists, this.#accounts, this.#inbound, this.#groups, this.#reach, this.#portLists]) memo.sweep();
+    for (const memo of [
+      this.#selected,
+      this.#backings,
+      this.#grants,
+      this.#grantLists,
+      this.#splits,
+      this.#services,
+      this.#declared,
+      this.#declaredLists,
+      this.#accounts,
+      this.#inbound,
+      this.#groups,
+      this.#reach,
+      this.#portLists,
+    ])
+      memo.sweep();
   }
 }
 
@@ -223,7 +280,8 @@ export class Compiler {
 export const compile = (world: World): Compiled => new Compiler().compile(world);
 
 /** Where two Services disagree about a pod's port, it is taken as TCP, which HTTP rules do not open. */
-const narrower = (a: Protocol, b: Protocol): Protocol => (a === b ? a : a === "tcp-server-first" || b === "tcp-server-first" ? "tcp-server-first" : "tcp");
+const narrower = (a: Protocol, b: Protocol): Protocol =>
+  a === b ? a : a === "tcp-server-first" || b === "tcp-server-first" ? "tcp-server-first" : "tcp";
 
 /** The backings that a split's text can lead to: what its reading depends on. */
 function involved(split: TrafficSplit, backings: ReadonlyMap<ServiceName, Backing>): (Backing | undefined)[] {
@@ -232,7 +290,10 @@ function involved(split: TrafficSplit, backings: ReadonlyMap<ServiceName, Backin
   return [root, ...named].map((name) => (name ? backings.get(name) : undefined));
 }
 
-function meshService(self: Backing, splits: readonly UsableSplit[]): { service: MeshService; problems: readonly Problem[] } {
+function meshService(
+  self: Backing,
+  splits: readonly UsableSplit[],
+): { service: MeshService; problems: readonly Problem[] } {
   const { ordered, problems } = orderSplits(splits);
   const all = [...problems];
   const ports: MeshPort[] = self.ports.map((port) => {
@@ -241,7 +302,10 @@ function meshService(self: Backing, splits: readonly UsableSplit[]): { service: 
     return { ...port, routes };
   });
   const { name, identities, service } = self;
-  return { problems: all, service: Object.freeze({ name, clusterIPs: service.clusterIPs, headless: service.headless, identities, ports }) };
+  return {
+    problems: all,
+    service: Object.freeze({ name, clusterIPs: service.clusterIPs, headless: service.headless, identities, ports }),
+  };
 }
 
 function conflicts(workloads: readonly Workload[], serving: ReadonlyMap<Workload, readonly Service[]>): Problem[] {
@@ -258,7 +322,10 @@ function conflicts(workloads: readonly Workload[], serving: ReadonlyMap<Workload
         else if (first.protocol !== protocol) {
           const about = { namespace: namespaceOf(service.name), name: localName(service.name) };
           const message = `pods' port ${number} is ${protocol} here and ${first.protocol} in Service "${localName(first.service.name)}": it is treated as TCP, which HTTP rules do not open. Declare one protocol.`;
-          problems.set(`${service.name}/${i}`, fault("protocol-conflict", "Service", about, `spec.ports[${i}]`, message));
+          problems.set(
+            `${service.name}/${i}`,
+            fault("protocol-conflict", "Service", about, `spec.ports[${i}]`, message),
+          );
         }
       }
     }
@@ -278,7 +345,9 @@ function unknownAccounts(world: World, namespace: string, accounts: ReadonlyMap<
 }
 
 /** For each account that is a source somewhere: the accounts that it may call. */
-function clientsByAccount(access: ReadonlyMap<Identity, ReadonlyMap<string, readonly Rule[]>>): ReadonlyMap<Identity, ReadonlySet<Identity>> {
+function clientsByAccount(
+  access: ReadonlyMap<Identity, ReadonlyMap<string, readonly Rule[]>>,
+): ReadonlyMap<Identity, ReadonlySet<Identity>> {
   const reach = new Map<Identity, Set<Identity>>();
   for (const [account, ports] of access) {
     for (const rules of ports.values()) {

@@ -21,7 +21,10 @@ export class Reach {
    * Starts a round.
    * @param reach - whom each account may call; undefined: everybody may call everything (permissive mode)
    */
-  begin(services: ReadonlyMap<ServiceName, MeshService>, reach: ReadonlyMap<Identity, ReadonlySet<Identity>> | undefined): (client: Identity) => Outbound {
+  begin(
+    services: ReadonlyMap<ServiceName, MeshService>,
+    reach: ReadonlyMap<Identity, ReadonlySet<Identity>> | undefined,
+  ): (client: Identity) => Outbound {
     const all = [...services.values()];
     if (!sameItems(all, this.#everything)) this.#everything = all;
     const byAccount = new Map<Identity, MeshService[]>();
@@ -54,7 +57,11 @@ export class Reach {
     this.#shared.sweep();
   }
 
-  #outbound(client: Identity, reached: readonly MeshService[], services: ReadonlyMap<ServiceName, MeshService>): Outbound {
+  #outbound(
+    client: Identity,
+    reached: readonly MeshService[],
+    services: ReadonlyMap<ServiceName, MeshService>,
+  ): Outbound {
     const namespace = namespaceOf(client);
     const list = reached === this.#everything ? reached : this.#lists.get(client, [...reached].sort(byName));
     // Backends are looked up anew each round: the memo's dependency is what was found.
@@ -69,13 +76,16 @@ export class Reach {
     const behind = this.#lists.get(`${client} backends`, [...backends].sort(byName));
     return this.#own.get(client, [list, behind], () => {
       const key = hash([...list, { name: "|" }, ...behind].map((s) => s.name).join(","));
-      return this.#shared.get(`${namespace}/${key}`, [...list, ...behind], () => Object.freeze({ key, namespace, services: list, backends: behind }));
+      return this.#shared.get(`${namespace}/${key}`, [...list, ...behind], () =>
+        Object.freeze({ key, namespace, services: list, backends: behind }),
+      );
     });
   }
 }
 
 function* backendsOf(service: MeshService): Generator<ServiceName> {
-  for (const port of service.ports) for (const route of port.routes) for (const backend of route.backends) yield backend.service;
+  for (const port of service.ports)
+    for (const route of port.routes) for (const backend of route.backends) yield backend.service;
 }
 
 const byName = (a: MeshService, b: MeshService): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);

@@ -116,4 +116,3 @@ export function backing(service: Service, workloads: readonly Workload[]): Backi
   ports.sort((a, b) => a.port - b.port);
   return { name: service.name, service, workloads, identities, ports, problems };
 }
-

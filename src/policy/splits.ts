@@ -22,7 +22,8 @@ export interface UsableSplit {
 }
 
 /** The Service that a split is about, as a name; undefined when what is written is no Service name. */
-export const rootOf = (split: TrafficSplit): ServiceName | undefined => parseServiceHost(split.service, split.namespace);
+export const rootOf = (split: TrafficSplit): ServiceName | undefined =>
+  parseServiceHost(split.service, split.namespace);
 
 /** Reads one split against the Services and route groups of its namespace. */
 export function readSplit(
@@ -36,16 +37,28 @@ export function readSplit(
 
   const root = rootOf(split);
   if (root === undefined || namespaceOf(root) !== split.namespace) {
-    report("bad-root", "spec.service", `"${split.service}" is not a Service of namespace ${split.namespace}: the split is not used.`);
+    report(
+      "bad-root",
+      "spec.service",
+      `"${split.service}" is not a Service of namespace ${split.namespace}: the split is not used.`,
+    );
     return { problems };
   }
   if (!services.has(root)) {
-    report("bad-root", "spec.service", `there is no Service "${localName(root)}" in namespace ${split.namespace}: the split is not used until there is one.`);
+    report(
+      "bad-root",
+      "spec.service",
+      `there is no Service "${localName(root)}" in namespace ${split.namespace}: the split is not used until there is one.`,
+    );
     return { problems };
   }
   const sum = split.backends.reduce((total, b) => total + b.weight, 0);
   if (split.backends.some((b) => !Number.isInteger(b.weight) || b.weight < 0) || sum > MAX_WEIGHT) {
-    report("bad-weight", "spec.backends", `weights must be whole numbers from 0 on with a sum of at most ${MAX_WEIGHT}: the split is not used.`);
+    report(
+      "bad-weight",
+      "spec.backends",
+      `weights must be whole numbers from 0 on with a sum of at most ${MAX_WEIGHT}: the split is not used.`,
+    );
     return { problems };
   }
 
@@ -56,23 +69,56 @@ export function readSplit(
     const found = name && namespaceOf(name) === split.namespace ? services.get(name) : undefined;
     if (!found) {
       // A rollout begins with a backend of weight 0 that is not there yet (SMI traffic-split).
-      if (backend.weight > 0) report("bad-backend", path, `there is no Service "${backend.service}" in namespace ${split.namespace}: the backend is left out.`);
+      if (backend.weight > 0)
+        report(
+          "bad-backend",
+          path,
+          `there is no Service "${backend.service}" in namespace ${split.namespace}: the backend is left out.`,
+        );
       continue;
     }
-    if (name === root) problems.push(hint("self-backend", "TrafficSplit", split, path, "the root Service is one of its own backends: its endpoints may be those of the other backends as well."));
+    if (name === root)
+      problems.push(
+        hint(
+          "self-backend",
+          "TrafficSplit",
+          split,
+          path,
+          "the root Service is one of its own backends: its endpoints may be those of the other backends as well.",
+        ),
+      );
     if (backend.weight === 0) continue;
     const same = byName.get(found.name);
     byName.set(found.name, { backing: found, weight: backend.weight + (same?.weight ?? 0) });
-    if (found.workloads.length === 0) problems.push(hint("no-endpoints", "TrafficSplit", split, path, `Service "${localName(found.name)}" has no pod: its share of the requests is answered 503.`));
+    if (found.workloads.length === 0)
+      problems.push(
+        hint(
+          "no-endpoints",
+          "TrafficSplit",
+          split,
+          path,
+          `Service "${localName(found.name)}" has no pod: its share of the requests is answered 503.`,
+        ),
+      );
   }
-  if (byName.size === 0) report("no-backends", "spec.backends", "no backend with a weight above 0 is left: calls to the root Service are answered 503.");
+  if (byName.size === 0)
+    report(
+      "no-backends",
+      "spec.backends",
+      "no backend with a weight above 0 is left: calls to the root Service are answered 503.",
+    );
 
   let matches: HTTPMatch[] | undefined;
   for (const [i, name] of (split.matches ?? []).entries()) {
     matches ??= [];
     const group = groups?.get(name);
     const found = group ? [...routesOf(group).matches.values()] : [];
-    if (found.length === 0) report("split-match", `spec.matches[${i}]`, `${group ? `HTTPRouteGroup "${name}" has no usable match` : `there is no HTTPRouteGroup "${name}" in namespace ${split.namespace}`}: it selects no request.`);
+    if (found.length === 0)
+      report(
+        "split-match",
+        `spec.matches[${i}]`,
+        `${group ? `HTTPRouteGroup "${name}" has no usable match` : `there is no HTTPRouteGroup "${name}" in namespace ${split.namespace}`}: it selects no request.`,
+      );
     matches.push(...found);
   }
   if (split.matches && split.matches.length === 0) matches = undefined;
@@ -81,7 +127,10 @@ export function readSplit(
 }
 
 /** Splits with matches before those without; among equals the oldest, then by name (smi-semantics, row 31). */
-export function orderSplits(splits: readonly UsableSplit[]): { ordered: readonly UsableSplit[]; problems: readonly Problem[] } {
+export function orderSplits(splits: readonly UsableSplit[]): {
+  ordered: readonly UsableSplit[];
+  problems: readonly Problem[];
+} {
   const key = ({ split, matches }: UsableSplit) => `${matches ? 0 : 1} ${split.created || "9999"} ${split.name}`;
   const sorted = [...splits].sort((a, b) => (key(a) < key(b) ? -1 : 1));
   const first = sorted.findIndex((s) => !s.matches);

@@ -26,7 +26,10 @@ export function createMetrics() {
     built: counter("heddle_resources_built_total", "Resources compiled and encoded", ["type"]),
     compiled: counter("heddle_policies_compiled_total", "Parts of the mesh compiled", ["part"]),
     publishes: counter("heddle_publishes_total", "Snapshots published", ["path"]),
-    publishFailures: counter("heddle_publish_failures_total", "Snapshots refused by the consistency check, last known good kept"),
+    publishFailures: counter(
+      "heddle_publish_failures_total",
+      "Snapshots refused by the consistency check, last known good kept",
+    ),
     publishTime: new Histogram({
       name: "osm_proxy_config_update_time",
       help: "Seconds from a settled change to a published snapshot",

@@ -17,17 +17,13 @@ export type GroupName = Brand<"GroupName">;
 
 export const identity = (namespace: string, serviceAccount: string): Identity =>
   `${namespace}/${serviceAccount}` as Identity;
-export const serviceName = (namespace: string, name: string): ServiceName =>
-  `${namespace}/${name}` as ServiceName;
-export const podName = (namespace: string, name: string): PodName =>
-  `${namespace}/${name}` as PodName;
+export const serviceName = (namespace: string, name: string): ServiceName => `${namespace}/${name}` as ServiceName;
+export const podName = (namespace: string, name: string): PodName => `${namespace}/${name}` as PodName;
 
 /** The part before the slash. */
-export const namespaceOf = (name: Identity | ServiceName | PodName): string =>
-  name.slice(0, name.indexOf("/"));
+export const namespaceOf = (name: Identity | ServiceName | PodName): string => name.slice(0, name.indexOf("/"));
 /** The part behind the slash. */
-export const localName = (name: Identity | ServiceName | PodName): string =>
-  name.slice(name.indexOf("/") + 1);
+export const localName = (name: Identity | ServiceName | PodName): string => name.slice(name.indexOf("/") + 1);
 
 /**
  * The DNS name that stands in a workload's certificate, OSM's form: `<sa>.<ns>.<trust domain>`.

@@ -11,7 +11,11 @@ export interface PodManifest {
     readonly labels: Readonly<Record<string, string>>;
     readonly annotations: Readonly<Record<string, string>>;
     /** The controller's kind and name, as `ReplicaSet bookbuyer-6c9f`; absent for a bare pod. */
-    readonly ownerReferences?: readonly { readonly kind: string; readonly name: string; readonly controller?: boolean }[];
+    readonly ownerReferences?: readonly {
+      readonly kind: string;
+      readonly name: string;
+      readonly controller?: boolean;
+    }[];
   };
   readonly spec: PodSpec;
 }

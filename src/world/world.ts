@@ -108,7 +108,8 @@ function workloadsOf(before: World, pods: Table<Pod>): Table<Workload> {
     if (objects === before.tables.Pod.get(namespace)) continue;
     const old = before.workloads.get(namespace);
     const workloads = new Map<string, Workload>();
-    for (const pod of objects.values()) if (!workloads.has(pod.workload.key)) workloads.set(pod.workload.key, pod.workload);
+    for (const pod of objects.values())
+      if (!workloads.has(pod.workload.key)) workloads.set(pod.workload.key, pod.workload);
     if (old && old.size === workloads.size && [...workloads.keys()].every((key) => old.has(key))) continue;
     for (const [key, workload] of old ?? []) if (workloads.has(key)) workloads.set(key, workload);
     next.set(namespace, workloads);

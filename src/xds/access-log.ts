@@ -34,7 +34,10 @@ const make = (reporter: "source" | "destination"): AccessLog[] => [
     configType: {
       $case: "typedConfig",
       value: any(StdoutAccessLog, {
-        accessLogFormat: { $case: "logFormat", value: { format: { $case: "jsonFormat", value: { reporter, ...FIELDS } } } },
+        accessLogFormat: {
+          $case: "logFormat",
+          value: { format: { $case: "jsonFormat", value: { reporter, ...FIELDS } } },
+        },
       }),
     },
   },

@@ -73,9 +73,11 @@ export class Builder {
       groups.set(policy.group, resources);
       if (before?.get(policy.group) !== resources) changed.set(policy.group, resources);
     }
-    for (const memo of [this.#resources, this.#optional, this.#maps, this.#groups, this.#slices, this.#pods]) memo.sweep();
+    for (const memo of [this.#resources, this.#optional, this.#maps, this.#groups, this.#slices, this.#pods])
+      memo.sweep();
     const live = new Set([...reachesOf.keys()]);
-    for (const name of this.#assignments.keys()) if (!live.has(name.slice(0, name.lastIndexOf("|")) as ServiceName)) this.#assignments.delete(name);
+    for (const name of this.#assignments.keys())
+      if (!live.has(name.slice(0, name.lastIndexOf("|")) as ServiceName)) this.#assignments.delete(name);
     const removed = [...(before?.keys() ?? [])].filter((group) => !groups.has(group));
     this.#state = { mesh, trust, groups, reachesOf, groupsOf };
     return { changed, removed };
@@ -92,7 +94,8 @@ export class Builder {
       const service = state.mesh.services.get(name);
       const keys = state.reachesOf.get(name);
       if (!service || !keys) continue;
-      if (service.headless && service.ports.some((p) => p.protocol !== "http")) for (const key of keys) rebuild.add(key);
+      if (service.headless && service.ports.some((p) => p.protocol !== "http"))
+        for (const key of keys) rebuild.add(key);
       for (const port of service.headless ? [] : service.ports) {
         const before = this.#assignments.get(clusterName(name, port.targetPort))?.resource;
         const after = this.#assignment(service, port, world);
@@ -132,21 +135,37 @@ export class Builder {
   #group(policy: ProxyPolicy, mesh: Mesh, world: World, trust: Trust): Resources {
     const { group, inbound, outbound, metrics } = policy;
     const { egress } = mesh.settings;
-    const own = inbound.flatMap((p) => p.services.map((s) => this.#made(`CDS ${localClusterName(s, p.port)}`, [], () => localCluster(s, p.port))));
-    const scraped = metrics ? [this.#made("CDS metrics", [], metricsCluster), this.#made("LDS prometheus", [], prometheusListener)] : [];
+    const own = inbound.flatMap((p) =>
+      p.services.map((s) => this.#made(`CDS ${localClusterName(s, p.port)}`, [], () => localCluster(s, p.port))),
+    );
+    const scraped = metrics
+      ? [this.#made("CDS metrics", [], metricsCluster), this.#made("LDS prometheus", [], prometheusListener)]
+      : [];
     const listeners = [
       this.#outboundListener(outbound, mesh, world),
       // HTTP access is not among the dependencies: it travels in RDS.
-      this.#maybe(`LDS inbound ${group}`, [trust.trustDomain, ...inbound.flatMap((p) => (p.protocol === "http" ? [p.port] : [p.port, p.access]))], () => inboundListener(inbound, trust.trustDomain)),
+      this.#maybe(
+        `LDS inbound ${group}`,
+        [trust.trustDomain, ...inbound.flatMap((p) => (p.protocol === "http" ? [p.port] : [p.port, p.access]))],
+        () => inboundListener(inbound, trust.trustDomain),
+      ),
       scraped[1],
     ].filter((r) => r !== undefined);
     const routes = [
       ...mesh.httpPorts.map((port) => {
         const services = outbound.services.filter((s) => s.ports.some((p) => p.port === port && p.protocol === "http"));
         const place = services.length > 0 ? `${outbound.namespace} ${outbound.key}` : "none";
-        return this.#made(`RDS ${port} ${place}`, [egress, ...services], () => outboundRoutes(port, services, outbound, egress));
+        return this.#made(`RDS ${port} ${place}`, [egress, ...services], () =>
+          outboundRoutes(port, services, outbound, egress),
+        );
       }),
-      ...inbound.filter((p) => p.protocol === "http").map((p) => this.#made(`RDS inbound ${group} ${p.port}`, [p, trust.trustDomain], () => inboundRoutes(p, trust.trustDomain))),
+      ...inbound
+        .filter((p) => p.protocol === "http")
+        .map((p) =>
+          this.#made(`RDS inbound ${group} ${p.port}`, [p, trust.trustDomain], () =>
+            inboundRoutes(p, trust.trustDomain),
+          ),
+        ),
     ];
     const clusters = [...this.#clusters(outbound, egress), ...own, ...scraped.slice(0, 1)];
     const resources: Resources = {
@@ -165,10 +184,14 @@ export class Builder {
     const { httpPorts, tcpPorts, settings } = mesh;
     const tcp = outbound.services.filter((s) => s.ports.some((p) => p.protocol !== "http"));
     const podsOf = (service: MeshService, port: MeshPort) =>
-      this.#pods.get(`${service.name} ${port.port}`, [...new Set(addressesOf(slicesOf(world, namespaceOf(service.name), service.name), port.name).map((a) => a.ip))]);
+      this.#pods.get(`${service.name} ${port.port}`, [
+        ...new Set(addressesOf(slicesOf(world, namespaceOf(service.name), service.name), port.name).map((a) => a.ip)),
+      ]);
     const pods = tcp.filter((s) => s.headless).flatMap((s) => s.ports.map((p) => podsOf(s, p)));
     const place = tcp.length > 0 ? outbound.key : "none";
-    return this.#made(`LDS outbound ${place}`, [httpPorts, tcpPorts, settings.egress, ...tcp, ...pods], () => outboundListener({ services: tcp, podsOf, httpPorts, tcpPorts, egress: settings.egress }));
+    return this.#made(`LDS outbound ${place}`, [httpPorts, tcpPorts, settings.egress, ...tcp, ...pods], () =>
+      outboundListener({ services: tcp, podsOf, httpPorts, tcpPorts, egress: settings.egress }),
+    );
   }
 
   #clusters(outbound: Outbound, egress: boolean): Resource[] {
@@ -176,7 +199,10 @@ export class Builder {
     for (const { name, headless, ports } of reached(outbound)) {
       for (const { targetPort } of ports) {
         const key = clusterName(name, targetPort);
-        made.set(key, this.#made(`CDS ${key}`, [headless], () => serviceCluster(name, targetPort, headless)));
+        made.set(
+          key,
+          this.#made(`CDS ${key}`, [headless], () => serviceCluster(name, targetPort, headless)),
+        );
       }
     }
     if (egress) made.set("passthrough", this.#made("CDS passthrough", [], passthroughCluster));
@@ -199,7 +225,9 @@ export class Builder {
     const deps = [trust.bundle, trust.trustDomain];
     return [
       this.#made("SDS inbound", deps, () => inboundValidation(trust)),
-      ...[...reached(outbound)].map((s) => this.#made(`SDS ${s.name}`, [...deps, s.identities], () => outboundValidation(s.name, s.identities, trust))),
+      ...[...reached(outbound)].map((s) =>
+        this.#made(`SDS ${s.name}`, [...deps, s.identities], () => outboundValidation(s.name, s.identities, trust)),
+      ),
     ];
   }
 
@@ -261,7 +289,8 @@ export function missing(resources: Resources): readonly string[] {
   const absent = new Set<string>();
   for (const type of TYPES) {
     for (const { refs } of resources[type].values()) {
-      for (const ref of refs) if (!resources[ref.type].has(ref.name) && ref.name !== OWN_CERTIFICATE) absent.add(`${ref.type} ${ref.name}`);
+      for (const ref of refs)
+        if (!resources[ref.type].has(ref.name) && ref.name !== OWN_CERTIFICATE) absent.add(`${ref.type} ${ref.name}`);
     }
   }
   return [...absent].sort();

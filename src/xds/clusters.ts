@@ -5,7 +5,14 @@ import { Cluster, Cluster_DiscoveryType, Cluster_LbPolicy } from "../../gen/envo
 import { HttpProtocolOptions } from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import type { ServiceName } from "../world/names.ts";
 import { ADS, any, seconds, tcpAddress } from "./message.ts";
-import { ADMIN_PORT, clusterName, localClusterName, METRICS_CLUSTER, outboundValidationName, PASSTHROUGH_CLUSTER } from "./names.ts";
+import {
+  ADMIN_PORT,
+  clusterName,
+  localClusterName,
+  METRICS_CLUSTER,
+  outboundValidationName,
+  PASSTHROUGH_CLUSTER,
+} from "./names.ts";
 import { resource, type Reference, type Resource } from "./resource.ts";
 import { upstreamTls } from "./tls.ts";
 
@@ -13,7 +20,10 @@ const UNLIMITED = 2 ** 32 - 1;
 
 const HTTP_AS_DOWNSTREAM = {
   "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any(HttpProtocolOptions, {
-    upstreamProtocolOptions: { $case: "useDownstreamProtocolConfig", value: { httpProtocolOptions: {}, http2ProtocolOptions: {} } },
+    upstreamProtocolOptions: {
+      $case: "useDownstreamProtocolConfig",
+      value: { httpProtocolOptions: {}, http2ProtocolOptions: {} },
+    },
   }),
 };
 
@@ -36,13 +46,37 @@ export function serviceCluster(service: ServiceName, targetPort: number, headles
     transportSocket: upstreamTls(service),
     typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM,
     // OSM sets no limits unless told so; Envoy's own (1,024) would answer 503 in a burst.
-    circuitBreakers: { thresholds: [{ maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED, trackRemaining: true }] },
+    circuitBreakers: {
+      thresholds: [
+        {
+          maxConnections: UNLIMITED,
+          maxPendingRequests: UNLIMITED,
+          maxRequests: UNLIMITED,
+          maxRetries: UNLIMITED,
+          trackRemaining: true,
+        },
+      ],
+    },
     ignoreHealthOnHostRemoval: true,
   };
   if (headless) {
-    return cluster({ ...common, clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST }, lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED }, [validation]);
+    return cluster(
+      {
+        ...common,
+        clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
+        lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+      },
+      [validation],
+    );
   }
-  return cluster({ ...common, clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.EDS }, edsClusterConfig: { edsConfig: ADS } }, [validation, { type: "EDS", name }]);
+  return cluster(
+    {
+      ...common,
+      clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.EDS },
+      edsClusterConfig: { edsConfig: ADS },
+    },
+    [validation, { type: "EDS", name }],
+  );
 }
 
 /** The application behind this sidecar. */
@@ -70,7 +104,13 @@ const loopback = (name: string, port: number, more: Partial<Cluster>): Resource 
     clusterDiscoveryType: { $case: "type", value: Cluster_DiscoveryType.STATIC },
     loadAssignment: {
       clusterName: name,
-      endpoints: [{ lbEndpoints: [{ hostIdentifier: { $case: "endpoint", value: { address: tcpAddress("127.0.0.1", port) } } }] }],
+      endpoints: [
+        { lbEndpoints: [{ hostIdentifier: { $case: "endpoint", value: { address: tcpAddress("127.0.0.1", port) } } }] },
+      ],
     },
-    circuitBreakers: { thresholds: [{ maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED }] },
+    circuitBreakers: {
+      thresholds: [
+        { maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED },
+      ],
+    },
   });

@@ -34,7 +34,10 @@ export function slicesOf(world: World, namespace: string, service: ServiceName):
 }
 
 /** Ready endpoints of one port as `ip:port` pairs, sorted, without repeats. */
-export function addressesOf(slices: Slices, portName: string): readonly { readonly ip: string; readonly port: number }[] {
+export function addressesOf(
+  slices: Slices,
+  portName: string,
+): readonly { readonly ip: string; readonly port: number }[] {
   const found = new Map<string, { ip: string; port: number }>();
   for (const { ports, endpoints } of slices) {
     const port = ports.find((p) => p.name === portName)?.port;
@@ -47,7 +50,12 @@ export function addressesOf(slices: Slices, portName: string): readonly { readon
 /** The load assignment of one of a Service's ports. */
 export function loadAssignment(service: MeshService, port: MeshPort, slices: Slices): Resource {
   const name = clusterName(service.name, port.targetPort);
-  const lbEndpoints = addressesOf(slices, port.name).map((a) => ({ hostIdentifier: { $case: "endpoint" as const, value: { address: tcpAddress(a.ip, a.port) } } }));
-  const message: ClusterLoadAssignment = { clusterName: name, endpoints: lbEndpoints.length > 0 ? [{ locality: { zone: "local" }, lbEndpoints }] : [] };
+  const lbEndpoints = addressesOf(slices, port.name).map((a) => ({
+    hostIdentifier: { $case: "endpoint" as const, value: { address: tcpAddress(a.ip, a.port) } },
+  }));
+  const message: ClusterLoadAssignment = {
+    clusterName: name,
+    endpoints: lbEndpoints.length > 0 ? [{ locality: { zone: "local" }, lbEndpoints }] : [],
+  };
   return resource("EDS", name, ClusterLoadAssignment.encode(message).finish());
 }

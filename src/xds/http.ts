@@ -63,7 +63,10 @@ export function httpConnectionManager({ direction, statPrefix, routes, log, refu
     streamIdleTimeout: seconds(0),
     localReplyConfig: { mappers: [refused(refusal), ...(direction === "inbound" ? [unprocessed] : [])] },
   };
-  return { name: "envoy.filters.network.http_connection_manager", configType: { $case: "typedConfig", value: any(HttpConnectionManager, manager) } };
+  return {
+    name: "envoy.filters.network.http_connection_manager",
+    configType: { $case: "typedConfig", value: any(HttpConnectionManager, manager) },
+  };
 }
 
 const refused = (text: string): ResponseMapper => ({

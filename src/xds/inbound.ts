@@ -19,10 +19,17 @@ import { rbac } from "./rbac.ts";
 import { resource, type Reference, type Resource } from "./resource.ts";
 import { downstreamTls } from "./tls.ts";
 
-export const ORIGINAL_DST_FILTER = { name: "envoy.filters.listener.original_dst", configType: { $case: "typedConfig" as const, value: any(OriginalDst, {}) } };
-export const TLS_INSPECTOR_FILTER = { name: "envoy.filters.listener.tls_inspector", configType: { $case: "typedConfig" as const, value: any(TlsInspector, {}) } };
+export const ORIGINAL_DST_FILTER = {
+  name: "envoy.filters.listener.original_dst",
+  configType: { $case: "typedConfig" as const, value: any(OriginalDst, {}) },
+};
+export const TLS_INSPECTOR_FILTER = {
+  name: "envoy.filters.listener.tls_inspector",
+  configType: { $case: "typedConfig" as const, value: any(TlsInspector, {}) },
+};
 
-const REFUSAL = "no TrafficTarget lets %DOWNSTREAM_PEER_URI_SAN% do %REQ(:METHOD)% %REQ(:PATH):200% on %REQ(:AUTHORITY):200%";
+const REFUSAL =
+  "no TrafficTarget lets %DOWNSTREAM_PEER_URI_SAN% do %REQ(:METHOD)% %REQ(:PATH):200% on %REQ(:AUTHORITY):200%";
 const PLAINTEXT_REFUSAL = "this pod takes calls from sidecars of the mesh only, and this one came without its TLS";
 
 /** Undefined for a pod without a port that a Service stands for: an Envoy listener must have a chain. */
@@ -89,11 +96,30 @@ function tcp(port: InboundPort, service: ServiceName, trustDomain: string): Filt
 function plaintextChain(port: number): FilterChain {
   const inline: RouteConfiguration = {
     name: "plaintext",
-    virtualHosts: [{ name: "plaintext", domains: ["*"], routes: [{ match: { pathSpecifier: { $case: "prefix", value: "/" } }, action: { $case: "directResponse", value: { status: 403 } } }] }],
+    virtualHosts: [
+      {
+        name: "plaintext",
+        domains: ["*"],
+        routes: [
+          {
+            match: { pathSpecifier: { $case: "prefix", value: "/" } },
+            action: { $case: "directResponse", value: { status: 403 } },
+          },
+        ],
+      },
+    ],
   };
   return {
     name: names.plaintextChainName(port),
     filterChainMatch: { destinationPort: port, transportProtocol: "raw_buffer" },
-    filters: [httpConnectionManager({ direction: "inbound", statPrefix: `plaintext.${port}`, routes: { inline }, log: DESTINATION_LOG, refusal: PLAINTEXT_REFUSAL })],
+    filters: [
+      httpConnectionManager({
+        direction: "inbound",
+        statPrefix: `plaintext.${port}`,
+        routes: { inline },
+        log: DESTINATION_LOG,
+        refusal: PLAINTEXT_REFUSAL,
+      }),
+    ],
   };
 }

@@ -14,14 +14,22 @@ export const any = <T>(type: Pick<MessageType<T>, "$type" | "encode">, message: 
 });
 
 /** "From the stream that this resource came with." */
-export const ADS: ConfigSource = { configSourceSpecifier: { $case: "ads", value: {} }, resourceApiVersion: ApiVersion.V3 };
+export const ADS: ConfigSource = {
+  configSourceSpecifier: { $case: "ads", value: {} },
+  resourceApiVersion: ApiVersion.V3,
+};
 
 export const exact = (value: string): StringMatcher => ({ matchPattern: { $case: "exact", value } });
 /** RE2, against the whole value. */
-export const regex = (value: string): StringMatcher => ({ matchPattern: { $case: "safeRegex", value: { regex: value } } });
+export const regex = (value: string): StringMatcher => ({
+  matchPattern: { $case: "safeRegex", value: { regex: value } },
+});
 
 export const tcpAddress = (address: string, port: number): Address => ({
   address: { $case: "socketAddress", value: { address, portSpecifier: { $case: "portValue", value: port } } },
 });
 
-export const seconds = (n: number): { seconds: number; nanos: number } => ({ seconds: Math.floor(n), nanos: Math.round((n % 1) * 1e9) });
+export const seconds = (n: number): { seconds: number; nanos: number } => ({
+  seconds: Math.floor(n),
+  nanos: Math.round((n % 1) * 1e9),
+});

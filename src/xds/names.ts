@@ -26,9 +26,11 @@ export const localClusterName = (service: ServiceName, port: number): string => 
 export const outboundRouteName = (port: number): string => `rds-outbound.${port}`;
 export const inboundRouteName = (port: number): string => `rds-inbound.${port}`;
 
-export const outboundChainName = (service: ServiceName, port: number, protocol: Protocol): string => `outbound_${service}_${port}_${protocol}`;
+export const outboundChainName = (service: ServiceName, port: number, protocol: Protocol): string =>
+  `outbound_${service}_${port}_${protocol}`;
 export const outboundHttpChainName = (port: number): string => `outbound_${port}_http`;
-export const inboundChainName = (service: ServiceName, port: number, protocol: Protocol): string => `inbound_${service}_${port}_${protocol}`;
+export const inboundChainName = (service: ServiceName, port: number, protocol: Protocol): string =>
+  `inbound_${service}_${port}_${protocol}`;
 export const plaintextChainName = (port: number): string => `inbound_plaintext_${port}`;
 
 export const outboundHostName = (fqdn: string): string => `outbound_virtual-host|${fqdn}`;

@@ -4,11 +4,19 @@
  */
 import { Listener } from "../../gen/envoy/config/listener/v3/listener.ts";
 import type { CidrRange } from "../../gen/envoy/config/core/v3/address.ts";
-import type { Filter, FilterChain, ListenerFilter, ListenerFilterChainMatchPredicate } from "../../gen/envoy/config/listener/v3/listener_components.ts";
+import type {
+  Filter,
+  FilterChain,
+  ListenerFilter,
+  ListenerFilterChainMatchPredicate,
+} from "../../gen/envoy/config/listener/v3/listener_components.ts";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base.ts";
 import type { RouteConfiguration } from "../../gen/envoy/config/route/v3/route.ts";
 import { HttpInspector } from "../../gen/envoy/extensions/filters/listener/http_inspector/v3/http_inspector.ts";
-import { TcpProxy, type TcpProxy_WeightedCluster } from "../../gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import {
+  TcpProxy,
+  type TcpProxy_WeightedCluster,
+} from "../../gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import type { MeshPort, MeshService } from "../policy/ir.ts";
 import { SOURCE_LOG } from "./access-log.ts";
 import { httpConnectionManager } from "./http.ts";
@@ -17,7 +25,8 @@ import { any, seconds, tcpAddress } from "./message.ts";
 import * as names from "./names.ts";
 import { resource, type Reference, type Resource } from "./resource.ts";
 
-const REFUSAL = "no TrafficTarget lets this pod's ServiceAccount call %REQ(:AUTHORITY):200%, or there is no such Service in the mesh";
+const REFUSAL =
+  "no TrafficTarget lets this pod's ServiceAccount call %REQ(:AUTHORITY):200%, or there is no such Service in the mesh";
 
 export interface OutboundListenerInput {
   readonly services: readonly MeshService[];
@@ -63,19 +72,34 @@ export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress
 }
 
 const http = (name: string, routes: { rds: string } | { inline: RouteConfiguration }): Filter =>
-  httpConnectionManager({ direction: "outbound", statPrefix: `mesh-http-conn-manager.${name}`, routes, log: SOURCE_LOG, refusal: REFUSAL });
+  httpConnectionManager({
+    direction: "outbound",
+    statPrefix: `mesh-http-conn-manager.${name}`,
+    routes,
+    log: SOURCE_LOG,
+    refusal: REFUSAL,
+  });
 
-function tcpChain(service: MeshService, port: MeshPort, addresses: readonly string[], refs: Reference[]): FilterChain | undefined {
+function tcpChain(
+  service: MeshService,
+  port: MeshPort,
+  addresses: readonly string[],
+  refs: Reference[],
+): FilterChain | undefined {
   const backends = port.routes.at(-1)?.backends ?? [];
   if (addresses.length === 0 || backends.length === 0) return undefined;
   for (const b of backends) refs.push({ type: "CDS", name: names.clusterName(b.service, b.targetPort) });
   const name = names.outboundChainName(service.name, port.port, port.protocol);
   const [only, ...more] = backends;
-  const weighted: TcpProxy_WeightedCluster = { clusters: backends.map((b) => ({ name: names.clusterName(b.service, b.targetPort), weight: b.weight })) };
+  const weighted: TcpProxy_WeightedCluster = {
+    clusters: backends.map((b) => ({ name: names.clusterName(b.service, b.targetPort), weight: b.weight })),
+  };
   const proxy = any(TcpProxy, {
     statPrefix: `outbound-mesh-tcp-proxy_${name}`,
     clusterSpecifier:
-      only && more.length === 0 ? { $case: "cluster", value: names.clusterName(only.service, only.targetPort) } : { $case: "weightedClusters", value: weighted },
+      only && more.length === 0
+        ? { $case: "cluster", value: names.clusterName(only.service, only.targetPort) }
+        : { $case: "weightedClusters", value: weighted },
     accessLog: SOURCE_LOG,
     idleTimeout: seconds(0),
     maxConnectAttempts: 3,
@@ -93,7 +117,18 @@ const host = (address: string): CidrRange => ({ addressPrefix: address, prefixLe
 function refusedHttp(): FilterChain {
   const inline: RouteConfiguration = {
     name: "refused",
-    virtualHosts: [{ name: "refused", domains: ["*"], routes: [{ match: { pathSpecifier: { $case: "prefix", value: "/" } }, action: { $case: "directResponse", value: { status: 403 } } }] }],
+    virtualHosts: [
+      {
+        name: "refused",
+        domains: ["*"],
+        routes: [
+          {
+            match: { pathSpecifier: { $case: "prefix", value: "/" } },
+            action: { $case: "directResponse", value: { status: 403 } },
+          },
+        ],
+      },
+    ],
   };
   return {
     name: "outbound-refused-http",
@@ -106,7 +141,12 @@ const passthrough = (): Filter => ({
   name: "envoy.filters.network.tcp_proxy",
   configType: {
     $case: "typedConfig",
-    value: any(TcpProxy, { statPrefix: `egress-tcp-proxy.${names.PASSTHROUGH_CLUSTER}`, clusterSpecifier: { $case: "cluster", value: names.PASSTHROUGH_CLUSTER }, accessLog: SOURCE_LOG, idleTimeout: seconds(0) }),
+    value: any(TcpProxy, {
+      statPrefix: `egress-tcp-proxy.${names.PASSTHROUGH_CLUSTER}`,
+      clusterSpecifier: { $case: "cluster", value: names.PASSTHROUGH_CLUSTER },
+      accessLog: SOURCE_LOG,
+      idleTimeout: seconds(0),
+    }),
   },
 });
 
@@ -117,17 +157,23 @@ const passthrough = (): Filter => ({
 function listenerFilters(httpPorts: readonly number[], tcpPorts: readonly number[], egress: boolean): ListenerFilter[] {
   const filters: ListenerFilter[] = [ORIGINAL_DST_FILTER];
   const plain = httpPorts.filter((p) => !tcpPorts.includes(p));
-  if (egress && plain.length > 0) filters.push({ ...TLS_INSPECTOR_FILTER, filterDisabled: { rule: { $case: "notMatch", value: ports(plain) } } });
+  if (egress && plain.length > 0)
+    filters.push({ ...TLS_INSPECTOR_FILTER, filterDisabled: { rule: { $case: "notMatch", value: ports(plain) } } });
   const known = [...new Set([...httpPorts, ...tcpPorts])].sort((a, b) => a - b);
   if (!egress) {
-    const inspector: ListenerFilter = { name: "envoy.filters.listener.http_inspector", configType: { $case: "typedConfig", value: any(HttpInspector, {}) } };
+    const inspector: ListenerFilter = {
+      name: "envoy.filters.listener.http_inspector",
+      configType: { $case: "typedConfig", value: any(HttpInspector, {}) },
+    };
     filters.push(known.length > 0 ? { ...inspector, filterDisabled: ports(known) } : inspector);
   }
   return filters;
 }
 
 function ports(list: readonly number[]): ListenerFilterChainMatchPredicate {
-  const rules = list.map((p): ListenerFilterChainMatchPredicate => ({ rule: { $case: "destinationPortRange", value: { start: p, end: p + 1 } } }));
+  const rules = list.map((p): ListenerFilterChainMatchPredicate => ({
+    rule: { $case: "destinationPortRange", value: { start: p, end: p + 1 } },
+  }));
   const [only, ...more] = rules;
   return only && more.length === 0 ? only : { rule: { $case: "orMatch", value: { rules } } };
 }

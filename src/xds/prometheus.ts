@@ -20,12 +20,23 @@ export function prometheusListener(): Resource {
           {
             name: "prometheus-inbound-virtual-host",
             domains: ["*"],
-            routes: [{ match: { pathSpecifier: { $case: "path", value: "/stats/prometheus" } }, action: { $case: "route", value: { clusterSpecifier: { $case: "cluster", value: METRICS_CLUSTER } } } }],
+            routes: [
+              {
+                match: { pathSpecifier: { $case: "path", value: "/stats/prometheus" } },
+                action: { $case: "route", value: { clusterSpecifier: { $case: "cluster", value: METRICS_CLUSTER } } },
+              },
+            ],
           },
         ],
       },
     },
   });
-  const listener: Listener = { name: PROMETHEUS_LISTENER, address: tcpAddress("0.0.0.0", PROMETHEUS_PORT), filterChains: [{ filters: [filter] }] };
-  return resource("LDS", PROMETHEUS_LISTENER, Listener.encode(listener).finish(), [{ type: "CDS", name: METRICS_CLUSTER }]);
+  const listener: Listener = {
+    name: PROMETHEUS_LISTENER,
+    address: tcpAddress("0.0.0.0", PROMETHEUS_PORT),
+    filterChains: [{ filters: [filter] }],
+  };
+  return resource("LDS", PROMETHEUS_LISTENER, Listener.encode(listener).finish(), [
+    { type: "CDS", name: METRICS_CLUSTER },
+  ]);
 }

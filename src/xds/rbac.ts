@@ -1,7 +1,13 @@
 /**
  * Rules → Envoy's RBAC. A policy a rule; policies add up; none means nobody.
  */
-import { RBAC_Action, type Permission, type Policy, type Principal, type RBAC } from "../../gen/envoy/config/rbac/v3/rbac.ts";
+import {
+  RBAC_Action,
+  type Permission,
+  type Policy,
+  type Principal,
+  type RBAC,
+} from "../../gen/envoy/config/rbac/v3/rbac.ts";
 import type { HeaderMatcher } from "../../gen/envoy/config/route/v3/route_components.ts";
 import type { RouteMatch, Rule } from "../policy/ir.ts";
 import { principalDnsName } from "../world/names.ts";
@@ -26,7 +32,9 @@ const ANYTHING: Permission = { rule: { $case: "any", value: true } };
 /** TLS demands a certificate of the mesh, so "any" is anybody with an identity. */
 const EVERYBODY: Principal = { identifier: { $case: "any", value: true } };
 
-const principal = (dnsName: string): Principal => ({ identifier: { $case: "authenticated", value: { principalName: exact(dnsName) } } });
+const principal = (dnsName: string): Principal => ({
+  identifier: { $case: "authenticated", value: { principalName: exact(dnsName) } },
+});
 
 function permission(match: RouteMatch): Permission {
   const all: Permission[] = headerMatchers(match).map((value) => ({ rule: { $case: "header", value } }));

@@ -2,7 +2,14 @@
  * Route configurations: who may call what (inbound), and where calls go (outbound). All that changes with policies is here.
  */
 import { RouteConfiguration } from "../../gen/envoy/config/route/v3/route.ts";
-import type { HeaderMatcher, RetryPolicy, Route, RouteAction, RouteMatch, VirtualHost } from "../../gen/envoy/config/route/v3/route_components.ts";
+import type {
+  HeaderMatcher,
+  RetryPolicy,
+  Route,
+  RouteAction,
+  RouteMatch,
+  VirtualHost,
+} from "../../gen/envoy/config/route/v3/route_components.ts";
 import { RBACPerRoute } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import { PreviousHostsPredicate } from "../../gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.ts";
 import type { Backend, InboundPort, MeshService, Outbound, SplitRoute } from "../policy/ir.ts";
@@ -10,7 +17,16 @@ import { namespaceOf, serviceFqdn, serviceHosts } from "../world/names.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { HTTP_RBAC } from "./http.ts";
 import { any, regex, seconds } from "./message.ts";
-import { clusterName, inboundHostName, inboundRouteName, localClusterName, outboundHostName, outboundRouteName, PASSTHROUGH_CLUSTER, UNPROCESSED_HEADER } from "./names.ts";
+import {
+  clusterName,
+  inboundHostName,
+  inboundRouteName,
+  localClusterName,
+  outboundHostName,
+  outboundRouteName,
+  PASSTHROUGH_CLUSTER,
+  UNPROCESSED_HEADER,
+} from "./names.ts";
 import { headerMatchers, rbac } from "./rbac.ts";
 import { resource, type Reference, type Resource } from "./resource.ts";
 
@@ -23,17 +39,29 @@ const FOREVER = seconds(0);
 
 const answer = (match: RouteMatch, status: number, text: string): Route => ({
   match,
-  action: { $case: "directResponse", value: { status, body: { specifier: { $case: "inlineString", value: `heddle: ${text}\n` } } } },
+  action: {
+    $case: "directResponse",
+    value: { status, body: { specifier: { $case: "inlineString", value: `heddle: ${text}\n` } } },
+  },
 });
 
 /** What a pod accepts on one HTTP port. Access is the same whatever name it is called by, and does not depend on the order of routes. */
 export function inboundRoutes(port: InboundPort, trustDomain: string): Resource {
   const routesTo = (cluster: string): Route[] => {
-    const route: Route = { match: ANY_PATH, action: { $case: "route", value: { clusterSpecifier: { $case: "cluster", value: cluster }, timeout: FOREVER } } };
+    const route: Route = {
+      match: ANY_PATH,
+      action: { $case: "route", value: { clusterSpecifier: { $case: "cluster", value: cluster }, timeout: FOREVER } },
+    };
     const restricted = port.access.some((rule) => rule.matches?.some((m) => m.pathRegex !== undefined));
     if (!restricted) return [route];
     const open = { [HTTP_RBAC]: any(RBACPerRoute, {}) };
-    return [{ ...answer(ESCAPED_SLASH, 400, "a path with an escaped slash cannot be matched against this service's policies"), typedPerFilterConfig: open }, route];
+    return [
+      {
+        ...answer(ESCAPED_SLASH, 400, "a path with an escaped slash cannot be matched against this service's policies"),
+        typedPerFilterConfig: open,
+      },
+      route,
+    ];
   };
   const [first] = port.services;
   const hosts: VirtualHost[] = port.services.map((service) => ({
@@ -44,7 +72,12 @@ export function inboundRoutes(port: InboundPort, trustDomain: string): Resource 
     responseHeadersToRemove: [UNPROCESSED_HEADER],
   }));
   if (first) {
-    hosts.push({ name: "inbound_virtual-host|*", domains: ["*"], routes: routesTo(localClusterName(first, port.port)), responseHeadersToRemove: [UNPROCESSED_HEADER] });
+    hosts.push({
+      name: "inbound_virtual-host|*",
+      domains: ["*"],
+      routes: routesTo(localClusterName(first, port.port)),
+      responseHeadersToRemove: [UNPROCESSED_HEADER],
+    });
   }
   return routeConfiguration(
     {
@@ -57,13 +90,19 @@ export function inboundRoutes(port: InboundPort, trustDomain: string): Resource 
 }
 
 /** Where a client's calls on one port go: each Service by its names, all else out of the mesh or refused. */
-export function outboundRoutes(port: number, services: readonly MeshService[], { namespace }: Pick<Outbound, "namespace">, egress: boolean): Resource {
+export function outboundRoutes(
+  port: number,
+  services: readonly MeshService[],
+  { namespace }: Pick<Outbound, "namespace">,
+  egress: boolean,
+): Resource {
   const clusters = new Set<string>();
   const hosts: VirtualHost[] = [];
   for (const service of services) {
     const found = service.ports.find((p) => p.port === port && p.protocol === "http");
     if (!found) continue;
-    for (const route of found.routes) for (const backend of route.backends) clusters.add(clusterName(backend.service, backend.targetPort));
+    for (const route of found.routes)
+      for (const backend of route.backends) clusters.add(clusterName(backend.service, backend.targetPort));
     hosts.push({
       name: outboundHostName(serviceFqdn(service.name)),
       domains: domainsOf(service, namespace),
@@ -72,7 +111,13 @@ export function outboundRoutes(port: number, services: readonly MeshService[], {
     });
   }
   const rest: Route = egress
-    ? { match: ANY_PATH, action: { $case: "route", value: { clusterSpecifier: { $case: "cluster", value: PASSTHROUGH_CLUSTER }, timeout: FOREVER } } }
+    ? {
+        match: ANY_PATH,
+        action: {
+          $case: "route",
+          value: { clusterSpecifier: { $case: "cluster", value: PASSTHROUGH_CLUSTER }, timeout: FOREVER },
+        },
+      }
     : answer(ANY_PATH, 403, "refused");
   if (egress) clusters.add(PASSTHROUGH_CLUSTER);
   hosts.push({ name: "outbound_virtual-host|*", domains: ["*"], routes: [rest] });
@@ -89,19 +134,27 @@ function domainsOf(service: MeshService, namespace: string): string[] {
 /** A split's routes: one for each of its matches, as they are ORed. */
 function splitRoutes({ matches, backends }: SplitRoute): Route[] {
   const match = matches?.map(routeMatch) ?? [ANY_PATH];
-  return match.map((m) => (backends.length === 0 ? answer(m, 503, "the TrafficSplit of this service has no backend left") : { match: m, action: { $case: "route", value: { ...target(backends), timeout: FOREVER } } }));
+  return match.map((m) =>
+    backends.length === 0
+      ? answer(m, 503, "the TrafficSplit of this service has no backend left")
+      : { match: m, action: { $case: "route", value: { ...target(backends), timeout: FOREVER } } },
+  );
 }
 
 function target(backends: readonly Backend[]): Pick<RouteAction, "clusterSpecifier"> {
   const [only, ...more] = backends;
-  if (only && more.length === 0) return { clusterSpecifier: { $case: "cluster", value: clusterName(only.service, only.targetPort) } };
+  if (only && more.length === 0)
+    return { clusterSpecifier: { $case: "cluster", value: clusterName(only.service, only.targetPort) } };
   const clusters = backends.map((b) => ({ name: clusterName(b.service, b.targetPort), weight: b.weight }));
   return { clusterSpecifier: { $case: "weightedClusters", value: { clusters } } };
 }
 
 function routeMatch(match: HTTPMatch): RouteMatch {
   const headers: HeaderMatcher[] = headerMatchers(match);
-  const path: RouteMatch = match.pathRegex === undefined ? ANY_PATH : { pathSpecifier: { $case: "safeRegex", value: { regex: match.pathRegex } } };
+  const path: RouteMatch =
+    match.pathRegex === undefined
+      ? ANY_PATH
+      : { pathSpecifier: { $case: "safeRegex", value: { regex: match.pathRegex } } };
   return headers.length > 0 ? { ...path, headers } : path;
 }
 
@@ -112,12 +165,24 @@ function routeMatch(match: HTTPMatch): RouteMatch {
 const RETRY: RetryPolicy = {
   retryOn: "connect-failure,refused-stream,retriable-headers",
   numRetries: 2,
-  retriableHeaders: [{ name: UNPROCESSED_HEADER, headerMatchSpecifier: { $case: "stringMatch", value: regex("true") } }],
-  retryHostPredicate: [{ name: "envoy.retry_host_predicates.previous_hosts", configType: { $case: "typedConfig", value: any(PreviousHostsPredicate, {}) } }],
+  retriableHeaders: [
+    { name: UNPROCESSED_HEADER, headerMatchSpecifier: { $case: "stringMatch", value: regex("true") } },
+  ],
+  retryHostPredicate: [
+    {
+      name: "envoy.retry_host_predicates.previous_hosts",
+      configType: { $case: "typedConfig", value: any(PreviousHostsPredicate, {}) },
+    },
+  ],
   hostSelectionRetryMaxAttempts: 3,
 };
 
 function routeConfiguration(message: RouteConfiguration & { name: string }, clusters: readonly string[]): Resource {
   const refs: Reference[] = clusters.map((name) => ({ type: "CDS", name }));
-  return resource("RDS", message.name, RouteConfiguration.encode({ ...message, ignorePortInHostMatching: true, validateClusters: false }).finish(), refs);
+  return resource(
+    "RDS",
+    message.name,
+    RouteConfiguration.encode({ ...message, ignorePortInHostMatching: true, validateClusters: false }).finish(),
+    refs,
+  );
 }

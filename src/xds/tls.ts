@@ -1,8 +1,16 @@
 /**
  * TLS between sidecars: contexts that name secrets, and the secrets. Keys and certificates are values that come from outside.
  */
-import { CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext } from "../../gen/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import { SubjectAltNameMatcher_SanType, TlsParameters_TlsProtocol, type SubjectAltNameMatcher } from "../../gen/envoy/extensions/transport_sockets/tls/v3/common.ts";
+import {
+  CommonTlsContext,
+  DownstreamTlsContext,
+  UpstreamTlsContext,
+} from "../../gen/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import {
+  SubjectAltNameMatcher_SanType,
+  TlsParameters_TlsProtocol,
+  type SubjectAltNameMatcher,
+} from "../../gen/envoy/extensions/transport_sockets/tls/v3/common.ts";
 import { Secret } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret.ts";
 import type { TransportSocket } from "../../gen/envoy/config/core/v3/base.ts";
 import type { StringMatcher } from "../../gen/envoy/type/matcher/v3/string.ts";
@@ -21,7 +29,10 @@ export interface Trust {
 const SOCKET = "envoy.transport_sockets.tls";
 
 const context = (validation: string): CommonTlsContext => ({
-  tlsParams: { tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2, tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3 },
+  tlsParams: {
+    tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
+    tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
+  },
   tlsCertificateSdsSecretConfigs: [{ name: OWN_CERTIFICATE, sdsConfig: ADS }],
   validationContextType: { $case: "validationContextSdsSecretConfig", value: { name: validation, sdsConfig: ADS } },
   alpnProtocols: [MESH_ALPN],
@@ -32,7 +43,10 @@ export const upstreamTls = (service: ServiceName): TransportSocket => ({
   name: SOCKET,
   configType: {
     $case: "typedConfig",
-    value: any(UpstreamTlsContext, { sni: serviceFqdn(service), commonTlsContext: context(outboundValidationName(service)) }),
+    value: any(UpstreamTlsContext, {
+      sni: serviceFqdn(service),
+      commonTlsContext: context(outboundValidationName(service)),
+    }),
   },
 });
 
@@ -48,7 +62,10 @@ export const downstreamTls = (): TransportSocket => ({
 /** The proxy's own certificate, for one stream. */
 export const ownCertificate = (chain: string, key: string): Resource => {
   const inline = (text: string) => ({ specifier: { $case: "inlineBytes" as const, value: Buffer.from(text) } });
-  return secret({ name: OWN_CERTIFICATE, type: { $case: "tlsCertificate", value: { certificateChain: inline(chain), privateKey: inline(key) } } });
+  return secret({
+    name: OWN_CERTIFICATE,
+    type: { $case: "tlsCertificate", value: { certificateChain: inline(chain), privateKey: inline(key) } },
+  });
 };
 
 /** Any workload of the trust domain: who may do what is RBAC's business. */
@@ -57,17 +74,30 @@ export const inboundValidation = (trust: Trust): Resource =>
 
 /** Exactly the accounts of the Service's pods. No account, then nobody: an empty list of names would be anybody to Envoy. */
 export const outboundValidation = (service: ServiceName, accounts: readonly Identity[], trust: Trust): Resource =>
-  validation(outboundValidationName(service), trust, accounts.length > 0 ? accounts.map((id) => exact(principalDnsName(id, trust.trustDomain))) : [exact("nobody.invalid")]);
+  validation(
+    outboundValidationName(service),
+    trust,
+    accounts.length > 0
+      ? accounts.map((id) => exact(principalDnsName(id, trust.trustDomain)))
+      : [exact("nobody.invalid")],
+  );
 
 function validation(name: string, trust: Trust, names: readonly StringMatcher[]): Resource {
-  const matchTypedSubjectAltNames: SubjectAltNameMatcher[] = names.map((matcher) => ({ sanType: SubjectAltNameMatcher_SanType.DNS, matcher }));
+  const matchTypedSubjectAltNames: SubjectAltNameMatcher[] = names.map((matcher) => ({
+    sanType: SubjectAltNameMatcher_SanType.DNS,
+    matcher,
+  }));
   return secret({
     name,
     type: {
       $case: "validationContext",
-      value: { trustedCa: { specifier: { $case: "inlineBytes", value: Buffer.from(trust.bundle) } }, matchTypedSubjectAltNames },
+      value: {
+        trustedCa: { specifier: { $case: "inlineBytes", value: Buffer.from(trust.bundle) } },
+        matchTypedSubjectAltNames,
+      },
     },
   });
 }
 
-const secret = (message: Secret & { name: string }): Resource => resource("SDS", message.name, Secret.encode(message).finish());
+const secret = (message: Secret & { name: string }): Resource =>
+  resource("SDS", message.name, Secret.encode(message).finish());

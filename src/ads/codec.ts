@@ -1,0 +1,39 @@
+/**
+ * Discovery requests of both protocols as one plain form. Knows the messages and no stream; `node` is not even looked at,
+ * because a proxy is who its certificate says.
+ */
+import { DeltaDiscoveryRequest, DiscoveryRequest } from "../../gen/envoy/service/discovery/v3/discovery.ts";
+import type { Protocol, Request } from "./subscription.ts";
+
+export interface Decoded {
+  readonly typeUrl: string;
+  readonly request: Request;
+}
+
+const NOTHING: ReadonlyMap<string, string> = new Map();
+
+/** Throws when the bytes are no such message. */
+export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
+  if (protocol === "sotw") {
+    const message = DiscoveryRequest.decode(bytes);
+    const request: Request = {
+      subscribe: message.resourceNames ?? [],
+      unsubscribe: [],
+      initial: NOTHING,
+      version: message.versionInfo ?? "",
+      nonce: message.responseNonce ?? "",
+      error: message.errorDetail ? (message.errorDetail.message ?? "") : undefined,
+    };
+    return { typeUrl: message.typeUrl ?? "", request };
+  }
+  const message = DeltaDiscoveryRequest.decode(bytes);
+  const request: Request = {
+    subscribe: message.resourceNamesSubscribe ?? [],
+    unsubscribe: message.resourceNamesUnsubscribe ?? [],
+    initial: new Map(Object.entries(message.initialResourceVersions ?? {})),
+    version: "",
+    nonce: message.responseNonce ?? "",
+    error: message.errorDetail ? (message.errorDetail.message ?? "") : undefined,
+  };
+  return { typeUrl: message.typeUrl ?? "", request };
+}

@@ -1,0 +1,145 @@
+/**
+ * OSM's MeshConfig (v1alpha1 to v1alpha3) → Settings. One table says of every field what becomes of it.
+ */
+import { DEFAULT_SETTINGS, type Settings } from "../world/types.ts";
+import { LIMITS } from "./limits.ts";
+import { goDuration } from "./quantity.ts";
+import { at, isRaw, type Raw, type Reader } from "./reader.ts";
+
+type Type = "boolean" | "integer" | "port" | "string" | "duration" | "strings" | "ports" | "level" | "map";
+
+/** What becomes of a field: it is used, it waits for the part that will use it, or it has no meaning here. */
+export interface MeshConfigField {
+  readonly type: Type;
+  readonly becomes: "used" | "later" | "none";
+  /** One clause: where it is used, or why not. */
+  readonly why: string;
+}
+
+const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): MeshConfigField => ({ type, becomes, why });
+const later = (type: Type) => field(type, "later", "OSM's policies and injection options come after SMI");
+const image = field("string", "none", "the sidecar's image is the chart's business, and must match this version");
+
+/** Every field of OSM's MeshConfig, by its path below `spec`. A field that is not here is a Problem. */
+export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
+  "sidecar.logLevel": field("level", "used", "log level of the sidecars"),
+  "sidecar.enablePrivilegedInitContainer": later("boolean"),
+  "sidecar.envoyImage": image,
+  "sidecar.envoyWindowsImage": image,
+  "sidecar.initContainerImage": image,
+  "sidecar.maxDataPlaneConnections": later("integer"),
+  "sidecar.configResyncInterval": field("duration", "none", "configuration is pushed when it changes, so nothing is there to be resynchronised"),
+  "sidecar.resources": later("map"),
+  "sidecar.tlsMinProtocolVersion": later("string"),
+  "sidecar.tlsMaxProtocolVersion": later("string"),
+  "sidecar.cipherSuites": later("strings"),
+  "sidecar.ecdhCurves": later("strings"),
+  "sidecar.localProxyMode": later("string"),
+  "traffic.enablePermissiveTrafficPolicyMode": field("boolean", "used", "everything in the mesh may call everything"),
+  "traffic.enableEgress": field("boolean", "used", "traffic to what the mesh does not know leaves in plain text"),
+  "traffic.outboundIPRangeExclusionList": later("strings"),
+  "traffic.outboundIPRangeInclusionList": later("strings"),
+  "traffic.outboundPortExclusionList": later("ports"),
+  "traffic.inboundPortExclusionList": later("ports"),
+  "traffic.networkInterfaceExclusionList": later("strings"),
+  "traffic.inboundExternalAuthorization.enable": later("boolean"),
+  "traffic.inboundExternalAuthorization.address": later("string"),
+  "traffic.inboundExternalAuthorization.port": later("port"),
+  "traffic.inboundExternalAuthorization.statPrefix": later("string"),
+  "traffic.inboundExternalAuthorization.timeout": later("duration"),
+  "traffic.inboundExternalAuthorization.failureModeAllow": later("boolean"),
+  "observability.osmLogLevel": later("string"),
+  "observability.enableDebugServer": field("boolean", "none", "the debug pages are always there, on loopback"),
+  "observability.tracing.enable": later("boolean"),
+  "observability.tracing.port": later("port"),
+  "observability.tracing.address": later("string"),
+  "observability.tracing.endpoint": later("string"),
+  "observability.remoteLogging.enable": later("boolean"),
+  // OSM's own file has these lists under `observability`, where no version of OSM read them.
+  "observability.outboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
+  "observability.inboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
+  "observability.outboundIPRangeExclusionList": field("strings", "none", "OSM never read it here: it belongs under traffic"),
+  "certificate.serviceCertValidityDuration": field("duration", "used", "validity of sidecars' certificates"),
+  "certificate.certKeyBitSize": field("integer", "none", "keys are P-256"),
+  "certificate.ingressGateway": later("map"),
+  "featureFlags.enableWASMStats": field("boolean", "none", "there is no WASM filter"),
+  "featureFlags.enableEgressPolicy": later("boolean"),
+  "featureFlags.enableMulticlusterMode": later("boolean"),
+  "featureFlags.enableSnapshotCacheMode": field("boolean", "none", "there is one mode"),
+  "featureFlags.enableAsyncProxyServiceMapping": field("boolean", "none", "there is one mode"),
+  "featureFlags.enableIngressBackendPolicy": later("boolean"),
+  "featureFlags.enableEnvoyActiveHealthChecks": later("boolean"),
+  "featureFlags.enableRetryPolicy": later("boolean"),
+  "featureFlags.enableMeshRootCertificate": later("boolean"),
+};
+
+const LEVELS = ["trace", "debug", "info", "warning", "warn", "error", "critical", "off"] as const;
+const PATHS = Object.keys(MESH_CONFIG_FIELDS);
+
+/** A field that cannot be read keeps its default, and the defaults open nothing. */
+export function meshConfig(reader: Reader, object: Raw): Settings {
+  reader.unknown(object, "", ["apiVersion", "kind", "metadata", "status", "spec"], "it is not read", "hint");
+  const values = new Map<string, unknown>();
+  const spec = object["spec"] === undefined ? undefined : reader.map(object["spec"], "spec", "every setting has its default");
+  if (spec) walk(reader, spec, "", values);
+  const get = <T>(path: string, fallback: T): T => (values.has(path) ? (values.get(path) as T) : fallback);
+  return {
+    permissive: get("traffic.enablePermissiveTrafficPolicyMode", DEFAULT_SETTINGS.permissive),
+    egress: get("traffic.enableEgress", DEFAULT_SETTINGS.egress),
+    trustDomain: DEFAULT_SETTINGS.trustDomain,
+    certificateValidity: get("certificate.serviceCertValidityDuration", DEFAULT_SETTINGS.certificateValidity),
+    envoyLogLevel: get("sidecar.logLevel", DEFAULT_SETTINGS.envoyLogLevel),
+  };
+}
+
+function walk(reader: Reader, raw: Raw, base: string, values: Map<string, unknown>): void {
+  const below = PATHS.filter((path) => base === "" || path.startsWith(`${base}.`));
+  const known = [...new Set(below.map((path) => path.slice(base === "" ? 0 : base.length + 1).split(".")[0] ?? ""))];
+  reader.unknown(raw, base === "" ? "spec" : `spec.${base}`, known, "it is not read", "hint");
+  for (const key of known) {
+    const value = raw[key];
+    if (value === undefined || value === null) continue;
+    const path = base === "" ? key : `${base}.${key}`;
+    const entry = MESH_CONFIG_FIELDS[path];
+    if (entry) {
+      const read = readField(reader, value, entry.type, `spec.${path}`);
+      if (read !== undefined) values.set(path, read);
+    } else {
+      const group = reader.map(value, `spec.${path}`, "its settings have their defaults");
+      if (group) walk(reader, group, path, values);
+    }
+  }
+}
+
+function readField(reader: Reader, value: unknown, type: Type, path: string): unknown {
+  const then = "the default holds";
+  switch (type) {
+    case "boolean":
+      return reader.boolean(value, path, then);
+    case "integer":
+      return reader.integer(value, path, then);
+    case "port":
+      return reader.port(value, path, then);
+    case "string":
+      return reader.string(value, path, then);
+    case "map":
+      return isRaw(value) ? value : reader.map(value, path, then);
+    case "level": {
+      const level = reader.oneOf(value, path, LEVELS, then);
+      return level === "warn" ? "warning" : level;
+    }
+    case "duration": {
+      const seconds = typeof value === "string" ? goDuration(value) : undefined;
+      const usable = seconds !== undefined && (seconds > 0 || path !== "spec.certificate.serviceCertValidityDuration");
+      return usable ? seconds : reader.wrong(value, path, "a duration such as 24h", then);
+    }
+    case "strings":
+    case "ports": {
+      const list = reader.list(value, path, then, LIMITS.entries);
+      return list?.flatMap((entry, i) => {
+        const where = at(path, i);
+        return (type === "ports" ? reader.port(entry, where, "it is not used") : reader.string(entry, where, "it is not used")) ?? [];
+      });
+    }
+  }
+}
