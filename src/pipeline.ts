@@ -262,7 +262,7 @@ function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string): Pod | unde
 }
 
 /** Services whose endpoint slices differ between two worlds. Looks only into namespaces that changed. */
-function* changedServices(before: World, after: World): Generator<ServiceName> {
+export function* changedServices(before: World, after: World): Generator<ServiceName> {
   const tables = [before.tables.EndpointSlice, after.tables.EndpointSlice];
   for (const namespace of new Set(tables.flatMap((t) => [...t.keys()]))) {
     const [a, b] = tables.map((t) => t.get(namespace));

@@ -16,7 +16,7 @@ const REFERRERS: { readonly [T in Type]: readonly Type[] } = {
   RDS: ["LDS"],
 };
 
-/** `keep`: as long as the proxy rejects what would replace its last good configuration, which needs this. */
+/** `wait`: so long, but not for ever. `keep`: as long as it takes, because what the proxy has needs it and nothing waits for this. */
 export type Verdict = "go" | "wait" | "keep";
 
 /** Whether a change of one resource may be sent to a proxy in this state now. */
@@ -58,16 +58,16 @@ function confirmed({ known, asked, pending }: Subscription, name: string): boole
   return known.has(name) && !asked.has(name) && !pending?.asked.has(name) && !pending?.removed.has(name);
 }
 
-/** A resource goes only when nothing that the proxy holds, or may be about to hold, refers to it. */
+/**
+ * A resource goes only when nothing that the proxy holds, or may be about to hold, refers to it: also when it rejects what would
+ * replace its last good configuration, which needs this.
+ */
 function mayRemove(subs: Subscriptions, type: Type, name: string): Verdict {
   let verdict: Verdict = "go";
   for (const referrer of REFERRERS[type]) {
-    const sub = subs[referrer];
-    // After a reconnect, types that have not spoken yet may hold anything.
-    if (!sub.begun && subs[type].resumed) verdict = "wait";
-    if (!mayRefer(sub, type, name)) continue;
-    if (sub.nack) return "keep";
-    verdict = "wait";
+    if (mayRefer(subs[referrer], type, name)) return "keep";
+    // After a reconnect, types that have not spoken yet may hold anything; perhaps they never speak.
+    if (!subs[referrer].begun && subs[type].resumed) verdict = "wait";
   }
   return verdict;
 }

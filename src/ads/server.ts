@@ -189,7 +189,11 @@ export class AdsServer {
     const late = Promise.withResolvers<void>();
     const cancelGrace = this.#clock.after(ms + GRACE, late.resolve);
     // Says goodbye to each connection and waits until it has gone, so that no end of a stream is lost on the way.
-    const goodbye = () => new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const goodbye = () => {
+      const cut = [...this.#sockets.values()].map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+      this.#server.tryShutdown(() => {});
+      return Promise.all(cut);
+    };
     await Promise.race([Promise.all(ended).then(goodbye), late.promise]);
     for (const cancel of [...spread, cancelGrace]) cancel();
     this.close();

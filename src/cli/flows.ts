@@ -11,6 +11,8 @@ export interface Directory {
   /** `ns/sa`. */
   identityOf(pod: PodName): string | undefined;
   podAt(ip: string): PodName | undefined;
+  /** Whether the mesh has this Service, named as `ns/name`. */
+  hasService(name: string): boolean;
 }
 
 export interface FlowRow {
@@ -117,7 +119,7 @@ export class Flows {
     if (line.code === 403 && http) {
       const server = upstreamIp === undefined ? undefined : directory.podAt(upstreamIp);
       if (server !== undefined) flow.refuser = directory.identityOf(server);
-      if (line.details === "direct_response") this.#because(flow, refusedAtClient(from, http.authority));
+      if (line.details === "direct_response") this.#because(flow, refusedAtClient(from, http.authority, directory.hasService(to)));
     } else {
       const why = failureReason(line);
       if (why !== undefined) this.#because(flow, why);

@@ -22,7 +22,8 @@ export type IpFamily = "ipv4" | "ipv6";
 export interface Interception {
   /**
    * When given, the sidecar reaches the application at this address instead of at 127.0.0.1, for applications that listen
-   * on the pod's address only (`localProxyMode: PodIP`). `$POD_IP` is taken as it stands, for a shell to fill in.
+   * on the pod's address only (`localProxyMode: PodIP`). `$POD_IP` is taken as it stands, for a shell to fill in, and means
+   * an IPv4 address. Rules of the other family do without.
    */
   readonly podIP?: string;
   readonly proxyUid?: number;
@@ -112,7 +113,7 @@ function jumps(interception: Interception, family: IpFamily): [string, string, .
     "PREROUTING -p tcp -j OSM_PROXY_INBOUND",
     "OUTPUT -p tcp -j OSM_PROXY_OUTBOUND",
     ...podIP
-      .filter((ip) => ip === "$POD_IP" || familyOf(ip) === family)
+      .filter((ip) => familyOf(ip) === family)
       .map((ip) => `OUTPUT -p tcp -o lo -d ${loopback} -m owner --uid-owner ${uid} -j DNAT --to-destination ${ip}`),
   ];
 }

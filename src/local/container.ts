@@ -118,10 +118,11 @@ export class Container {
       kind,
       probe,
       clock: realClock,
-      check: async (signal) => {
-        const why = await check(probe, { ip, from: prober, container, launch }, signal);
-        if (kind !== "liveness" && why !== undefined && this.#why === undefined) this.#why = `${kind} probe: ${why}`;
-        return why;
+      check: (signal) => check(probe, { ip, from: prober, container, launch }, signal),
+      onFailure: (why) => {
+        if (kind === "liveness" || this.#ready) return;
+        this.#why = `${kind} probe: ${why}`;
+        this.#options.onChange();
       },
       onResult: (ok, why) => this.#onResult(kind, ok, why, since),
     });

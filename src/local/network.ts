@@ -42,6 +42,9 @@ exec "$3" --noflush --wait=10`;
 /** Frames on the bridge must not meet iptables before they are routed: the module, where loaded, is on in every new namespace. */
 const NO_BRIDGE_FILTER = `f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 0 > $f`;
 
+/** Fixed: by itself a bridge takes the lowest of its ports' addresses, and each pod that comes or goes would cut off all others for seconds. */
+const BRIDGE_MAC = "02:68:65:64:00:01";
+
 export class Network {
   readonly #id: string;
   readonly #subnets: Subnets;
@@ -65,7 +68,7 @@ export class Network {
     await run("ip", ["netns", "add", node]);
     const inside = lines(
       "link set lo up",
-      "link add br0 type bridge",
+      `link add br0 address ${BRIDGE_MAC} type bridge`,
       `addr add ${gateway}/16 dev br0`,
       "link set br0 up",
       `route add ${services} dev br0`,

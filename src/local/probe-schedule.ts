@@ -14,6 +14,8 @@ export interface ProbeScheduleOptions {
   readonly check: (signal: AbortSignal) => Promise<string | undefined>;
   /** Called when a threshold is reached, for a change of the result only. */
   readonly onResult: (ok: boolean, why: string | undefined) => void;
+  /** Called for each check that fails, whatever the threshold. */
+  readonly onFailure?: (why: string) => void;
   readonly clock: Clock;
 }
 
@@ -70,6 +72,7 @@ export class ProbeSchedule {
   #judge(why: string | undefined): void {
     const { kind, probe, onResult } = this.#options;
     const ok = why === undefined;
+    if (!ok) this.#options.onFailure?.(why);
     this.#count = ok === this.#last ? this.#count + 1 : 1;
     this.#last = ok;
     const threshold = ok ? (kind === "readiness" && probe.successThreshold) || 1 : probe.failureThreshold || 3;

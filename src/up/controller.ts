@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { fileStore } from "../ca/file-store.ts";
 import { CaError } from "../ca/store.ts";
+import { podRow, proxyRows } from "../cli/rows.ts";
 import { summarize } from "../cli/summary.ts";
 import { startDashboard } from "../dashboard/server.ts";
 import { Settle } from "../lib/settle.ts";
@@ -12,8 +13,9 @@ import { serve, type ControlPlane } from "../serve.ts";
 import { FilesSource } from "../sources/files/source.ts";
 import { createLog } from "../telemetry/log.ts";
 import type { Mesh } from "../policy/ir.ts";
-import type { PodName } from "../world/names.ts";
+import { podName, type PodName } from "../world/names.ts";
 import type { PodStatus } from "../world/pod.ts";
+import { resourcesJson } from "../xds/json.ts";
 import type { Type } from "../xds/resource.ts";
 import { directoryOf } from "./directory.ts";
 import type { FromController, Start, ToController } from "./messages.ts";
@@ -83,19 +85,22 @@ async function start(options: Start): Promise<Running> {
   });
   await plane.started;
   const problems = () => [...options.problems, ...plane.problems()];
-  const pods = () =>
-    source.pods().map((manifest) => ({
-      manifest,
-      status: statuses.get(`${manifest.metadata.namespace}/${manifest.metadata.name}` as PodName),
-    }));
   const dashboard = await startDashboard({
-    inspect: plane.pipeline,
-    metrics: plane.metrics,
-    problems,
-    pods,
-    proxies: () => plane.proxies(),
-    ready: () => plane.ready(),
-    port: options.debugPort,
+    shown: {
+      pipeline: plane.pipeline,
+      metrics: plane.metrics,
+      notReady: () => (plane.ready() ? undefined : "no snapshot is published yet"),
+      problems,
+      pods: () =>
+        source
+          .pods()
+          .map((manifest) =>
+            podRow(manifest, statuses.get(podName(manifest.metadata.namespace, manifest.metadata.name))),
+          ),
+      proxies: () => proxyRows(plane.proxies(), plane.store.world),
+      decode: resourcesJson,
+    },
+    listen: { port: options.debugPort },
     socket: join(options.runDir, "api.sock"),
     log,
   });
@@ -117,7 +122,7 @@ async function start(options: Start): Promise<Running> {
   });
   plane.onProblems(state);
   source.onPods(() => tell({ kind: "pods", pods: source.pods() }));
-  tell({ kind: "listening", debugPort: dashboard.port });
+  tell({ kind: "listening", debugPort: Number(new URL(dashboard.url ?? "http://127.0.0.1:0").port) });
   tell({ kind: "pods", pods: source.pods() });
   state();
   return { plane, source, statuses, close: () => dashboard.close() };

@@ -40,7 +40,7 @@ export class Builder {
   readonly #slices = new Lists<EndpointSlice>();
   readonly #pods = new Lists<string>();
   /** The one source of truth of endpoints: the fast path replaces entries of it. */
-  readonly #assignments = new Map<string, { deps: readonly EndpointSlice[]; resource: Resource }>();
+  readonly #assignments = new Map<string, { slices: readonly EndpointSlice[]; portName: string; resource: Resource }>();
   #built: Record<string, number> = {};
   #state: State | undefined;
 
@@ -96,7 +96,7 @@ export class Builder {
       if (!service || !keys) continue;
       if (service.headless && service.ports.some((p) => p.protocol !== "http"))
         for (const key of keys) rebuild.add(key);
-      for (const port of service.headless ? [] : service.ports) {
+      for (const port of service.headless ? [] : clusterPorts(service)) {
         const before = this.#assignments.get(clusterName(name, port.targetPort))?.resource;
         const after = this.#assignment(service, port, world);
         if (after === before) continue;
@@ -213,7 +213,7 @@ export class Builder {
     const made = new Map<string, Resource>();
     for (const service of reached(outbound)) {
       if (service.headless) continue;
-      for (const port of service.ports) {
+      for (const port of clusterPorts(service)) {
         const found = this.#assignment(service, port, world);
         made.set(found.name, found);
       }
@@ -231,15 +231,15 @@ export class Builder {
     ];
   }
 
-  /** Made anew only when the Service's slices are other than before, and kept when that changes nothing for this port. */
+  /** Made anew only when the Service's slices, or the name by which they know the port, are other than before; kept when that changes nothing. */
   #assignment(service: MeshService, port: MeshPort, world: World): Resource {
     const name = clusterName(service.name, port.targetPort);
     const slices = this.#slices.get(service.name, slicesOf(world, namespaceOf(service.name), service.name));
     const known = this.#assignments.get(name);
-    if (known?.deps === slices) return known.resource;
+    if (known?.slices === slices && known.portName === port.name) return known.resource;
     const made = loadAssignment(service, port, slices);
     const kept = known?.resource.version === made.version ? known.resource : this.#count(made);
-    this.#assignments.set(name, { deps: slices, resource: kept });
+    this.#assignments.set(name, { slices, portName: port.name, resource: kept });
     return kept;
   }
 
@@ -270,6 +270,9 @@ function* reached(outbound: Outbound): Generator<MeshService> {
   yield* outbound.services;
   yield* outbound.backends;
 }
+
+/** One port for each cluster: a Service's ports with the same target port share it, and the first one's endpoints are its. */
+const clusterPorts = ({ ports }: MeshService): readonly MeshPort[] => ports.filter((p, i) => ports.findIndex((q) => q.targetPort === p.targetPort) === i);
 
 /** The old resources if the new ones hold the same versions: a rebuild that changed nothing is no change. */
 function same(now: Resources, before: Resources | undefined): Resources | undefined {

@@ -127,7 +127,10 @@ export class ProxyModel {
     this.received.push({ type, names: [...set.keys()], removed, nonce, size: response.length });
     const error = this.options.reject?.(type, [...set.keys()], set);
     if (error === undefined) this.#apply(type, set, removed);
-    this.#delta(type, { responseNonce: nonce, ...(error !== undefined && { errorDetail: { code: 3, message: error } }) });
+    this.#delta(type, {
+      responseNonce: nonce,
+      ...(error !== undefined && { errorDetail: { code: 3, message: error } }),
+    });
     if (error === undefined) this.#followOn();
   }
 
@@ -221,12 +224,16 @@ export class ProxyModel {
       this.#sotw(type);
       return;
     }
-    const initialResourceVersions = Object.fromEntries([...this.held[type]].map(([name, { version }]) => [name, version]));
+    const initialResourceVersions = Object.fromEntries(
+      [...this.held[type]].map(([name, { version }]) => [name, version]),
+    );
     this.#delta(type, { resourceNamesSubscribe: [...this.#names[type]], initialResourceVersions });
   }
 
   #delta(type: Type, fields: Partial<DeltaDiscoveryRequest>): void {
-    this.options.send(Buffer.from(DeltaDiscoveryRequest.encode({ node: NODE, typeUrl: TYPE_URLS[type], ...fields }).finish()));
+    this.options.send(
+      Buffer.from(DeltaDiscoveryRequest.encode({ node: NODE, typeUrl: TYPE_URLS[type], ...fields }).finish()),
+    );
   }
 
   #sotw(type: Type, error?: string): void {

@@ -24,9 +24,13 @@ export function call(
   body = "",
 ): Promise<Answer> {
   return new Promise((resolve) => {
+    const settle = (answer: Answer): void => {
+      clearTimeout(patience);
+      resolve(answer);
+    };
     const failed = (error: Error & { code?: string }): void =>
-      resolve({ status: 0, headers: {}, says: error.code ?? error.message });
-    const outgoing = request(url, { ...options, agent, timeout: TIMEOUT }, (response) => {
+      settle({ status: 0, headers: {}, says: error.code ?? error.message });
+    const outgoing = request(url, { ...options, agent }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => {
@@ -34,10 +38,11 @@ export function call(
       });
       response.on("error", failed);
       response.on("end", () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, says: text.split("\n", 1)[0] ?? "" }),
+        settle({ status: response.statusCode ?? 0, headers: response.headers, says: text.split("\n", 1)[0] ?? "" }),
       );
     });
-    outgoing.on("timeout", () => outgoing.destroy(Object.assign(new Error(), { code: `no answer in ${TIMEOUT / 1000} s` })));
+    // From the first moment to the last byte: the time-out of a request knows only a silent socket.
+    const patience = setTimeout(() => outgoing.destroy(new Error(`no answer in ${TIMEOUT / 1000} s`)), TIMEOUT);
     outgoing.on("error", failed);
     outgoing.end(body);
   });

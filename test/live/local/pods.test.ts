@@ -59,21 +59,32 @@ describeAsRoot("local pods", () => {
 
   test("a pod sent to itself through its Service gets its own answer", async () => {
     const vip = mesh.runtime.serviceSubnet.replace("0.0/16", "0.8");
-    mesh.runtime.apply([
-      pod(
-        "self",
-        container(
-          `${SERVER};${CALL("").replace('""', `"http://${vip}"`)}`.replace("fetch(", "const call = () => fetch(") +
-            `;setTimeout(call, 1500)`,
-          READY,
-        ),
-      ),
-    ]);
+    const again = `const call = () => fetch("http://${vip}").then((r) => r.text()).then((t) => console.log("answer " + t), () => setTimeout(call, 50));call()`;
+    mesh.runtime.apply([pod("self", container(`${SERVER};${again}`, READY))]);
     await mesh.ready("self");
-    mesh.runtime.setServices([
-      { ip: vip, port: 80, protocol: "TCP", endpoints: [{ ip: mesh.status("self")!.ip!, port: 8080 }] },
-    ]);
+    const endpoints = [{ ip: mesh.status("self")!.ip!, port: 8080 }];
+    mesh.runtime.setServices([{ ip: vip, port: 80, protocol: "TCP", endpoints }]);
     await mesh.until("an answer", () => mesh.lines.some((line) => line.startsWith("self/app: answer self")));
+  });
+
+  test("pods that come and go do not disturb connections of the others", async () => {
+    const steady = pod(
+      "steady",
+      container(SERVER, {
+        readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 0.05, timeoutSeconds: 0.5, failureThreshold: 1 },
+      }),
+    );
+    mesh.runtime.apply([steady]);
+    await mesh.ready("steady");
+    const from = mesh.statuses.length;
+    for (let round = 0; round < 5; round++) {
+      const others = Array.from({ length: 3 }, (_, i) =>
+        pod(`guest-${round}-${i}`, container(`setInterval(() => {}, 1000)`), { terminationGracePeriodSeconds: 0 }),
+      );
+      mesh.runtime.apply([steady, ...others]);
+      await mesh.ready(...others.map((o) => o.metadata.name));
+    }
+    expect(mesh.statuses.slice(from).filter((s) => s.name === "steady")).toEqual([]);
   });
 
   test("init containers run one after the other, before the applications", async () => {

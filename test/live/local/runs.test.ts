@@ -12,7 +12,7 @@ const SLEEPER = `console.log("pid " + process.pid);process.on("SIGTERM", () => {
 /** A run in a process of its own; the answers are its id and the pid of its pod's program. */
 async function runElsewhere(ending: string) {
   const child = spawn(process.execPath, [join(import.meta.dirname, "owner.ts"), ending], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "ignore"],
   });
   for await (const line of createInterface({ input: child.stdout })) {
     const match = /^up (\S+) (\d+)$/.exec(line);

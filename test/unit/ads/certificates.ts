@@ -26,7 +26,10 @@ export async function authority(name: string): Promise<Authority> {
     notBefore: new Date(Date.now() - 10 * DAY),
     notAfter: new Date(Date.now() + 10 * DAY),
     signingAlgorithm: ALGORITHM,
-    extensions: [new x509.BasicConstraintsExtension(true, undefined, true), new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true)],
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
   });
   return {
     roots: root.toString("pem"),

@@ -33,7 +33,8 @@ class Wire {
       follow: true,
       reject: (type, _names, held) => {
         // Nobody rejects what he has accepted.
-        const has = (name: string, bytes: Uint8Array) => Buffer.compare(this.model.held[type].get(name)?.bytes ?? bytes.subarray(1), bytes) === 0;
+        const has = (name: string, bytes: Uint8Array) =>
+          Buffer.compare(this.model.held[type].get(name)?.bytes ?? bytes.subarray(1), bytes) === 0;
         const bad = [...held].find(([name, { bytes }]) => this.#rejects.has(key(type, bytes)) && !has(name, bytes));
         return bad && `${bad[0]} is bad`;
       },
@@ -113,10 +114,10 @@ interface Mesh {
 }
 
 const mesh: fc.Arbitrary<Mesh> = fc.record({
-  clusters: fc.uniqueArray(
-    fc.record({ name: fc.nat(4), content: fc.nat(1), endpoints: fc.nat(2) }),
-    { selector: (c) => c.name, maxLength: 5 },
-  ),
+  clusters: fc.uniqueArray(fc.record({ name: fc.nat(4), content: fc.nat(1), endpoints: fc.nat(2) }), {
+    selector: (c) => c.name,
+    maxLength: 5,
+  }),
   routes: fc.uniqueArray(
     fc.record({ name: fc.nat(2), uses: fc.uniqueArray(fc.nat(4), { maxLength: 3 }), content: fc.nat(1) }),
     { selector: (r) => r.name, maxLength: 3 },
@@ -131,9 +132,17 @@ function build({ clusters, routes, tcp }: Mesh): Resources {
     fake("SDS", "root"),
     ...clusters.map(({ name, content }) => fake("CDS", `c${name}`, content, [`EDS/e${name}`, "SDS/root"])),
     ...clusters.map(({ name, endpoints }) => fake("EDS", `e${name}`, endpoints)),
-    fake("LDS", "out", 1, [...routes.map(({ name }) => `RDS/r${name}`), ...tcp.filter((c) => there.has(c)).map((c) => `CDS/c${c}`)]),
+    fake("LDS", "out", 1, [
+      ...routes.map(({ name }) => `RDS/r${name}`),
+      ...tcp.filter((c) => there.has(c)).map((c) => `CDS/c${c}`),
+    ]),
     ...routes.map(({ name, uses, content }) =>
-      fake("RDS", `r${name}`, content, uses.filter((c) => there.has(c)).map((c) => `CDS/c${c}`)),
+      fake(
+        "RDS",
+        `r${name}`,
+        content,
+        uses.filter((c) => there.has(c)).map((c) => `CDS/c${c}`),
+      ),
     ),
   );
 }
@@ -166,7 +175,9 @@ function run(wire: Wire, start: Resources, steps: readonly Step[], check = () =>
         wire.change((target = build(step.mesh)));
         break;
       case "endpoints": {
-        const EDS = new Map([...target.EDS.keys()].map((name) => [name, fake("EDS", name, `n${step.content}`)] as const));
+        const EDS = new Map(
+          [...target.EDS.keys()].map((name) => [name, fake("EDS", name, `n${step.content}`)] as const),
+        );
         wire.change((target = { ...target, EDS }));
         break;
       }
@@ -192,7 +203,14 @@ function run(wire: Wire, start: Resources, steps: readonly Step[], check = () =>
 
 /** What a proxy holds, by type and name. */
 const contents = (wire: Wire) =>
-  Object.fromEntries(TYPES.map((type) => [type, Object.fromEntries([...wire.model.held[type]].map(([name, { bytes }]) => [name, Buffer.from(bytes).toString()]).sort())]));
+  Object.fromEntries(
+    TYPES.map((type) => [
+      type,
+      Object.fromEntries(
+        [...wire.model.held[type]].map(([name, { bytes }]) => [name, Buffer.from(bytes).toString()]).sort(),
+      ),
+    ]),
+  );
 
 for (const protocol of ["delta", "sotw"] as const) {
   test(`${protocol}: no route ever leads to a cluster that does not serve, and all arrives without waiting`, () => {
@@ -216,9 +234,13 @@ for (const protocol of ["delta", "sotw"] as const) {
 
 /** The proxy holds the latest of all it asks for, which is what is referred to. */
 function expectLatest(wire: Wire, target: Resources): void {
-  const referred = new Set(TYPES.flatMap((type) => [...target[type].values()]).flatMap((r) => r.refs.map((ref) => `${ref.type} ${ref.name}`)));
+  const referred = new Set(
+    TYPES.flatMap((type) => [...target[type].values()]).flatMap((r) => r.refs.map((ref) => `${ref.type} ${ref.name}`)),
+  );
   for (const type of TYPES) {
-    const wanted = [...target[type].values()].filter((r) => type === "CDS" || type === "LDS" || referred.has(`${type} ${r.name}`));
+    const wanted = [...target[type].values()].filter(
+      (r) => type === "CDS" || type === "LDS" || referred.has(`${type} ${r.name}`),
+    );
     const held = [...wire.model.held[type].values()].map(({ bytes }) => Buffer.from(bytes).toString());
     expect(held.sort()).toEqual(wanted.map(({ bytes }) => Buffer.from(bytes).toString()).sort());
   }
@@ -233,7 +255,20 @@ test("a delta proxy and a SotW proxy hold the same once they have answered, what
         run(wire, start, steps);
         wire.settle();
         // Every content is another one: whatever was rejected is over.
-        const marked = TYPES.map((type) => [type, new Map([...build(last)[type].values()].map((r) => [r.name, fake(type, r.name, "last", r.refs.map((ref) => `${ref.type}/${ref.name}`))]))]);
+        const marked = TYPES.map((type) => [
+          type,
+          new Map(
+            [...build(last)[type].values()].map((r) => [
+              r.name,
+              fake(
+                type,
+                r.name,
+                "last",
+                r.refs.map((ref) => `${ref.type}/${ref.name}`),
+              ),
+            ]),
+          ),
+        ]);
         const target = Object.fromEntries(marked) as unknown as Resources;
         wire.change(target);
         wire.settle();
@@ -250,35 +285,46 @@ test("a delta proxy and a SotW proxy hold the same once they have answered, what
 
 test("what is rejected is not sent again until it changes; the proxy keeps what it had, and all else arrives", () => {
   fc.assert(
-    fc.property(fc.constantFrom<Protocol>("delta", "sotw"), mesh, fc.nat(20), fc.array(fc.nat(9), { maxLength: 5 }), (protocol, first, pick, changes) => {
-      const start = build(first);
-      const wire = new Wire(protocol, start);
-      const clusters = [...start.CDS.values()];
-      fc.pre(clusters.length > 0);
-      wire.settle();
-      const victim = clusters[pick % clusters.length]!;
-      const bad = fake("CDS", victim.name, "bad", victim.refs.map((ref) => `${ref.type}/${ref.name}`));
-      wire.spoil(bad);
-      const CDS = new Map([...start.CDS, [bad.name, bad]]);
-      wire.change({ ...start, CDS });
-      wire.settle();
-      const seen = wire.model.received.filter(({ type }) => type === "CDS").length;
-      expect(wire.status.CDS!.message).toBe(`${bad.name} is bad`);
-      expect(wire.status.CDS!.rejected).toEqual([bad.name]);
-      for (const content of changes) {
-        const EDS = new Map([...start.EDS.keys()].map((name) => [name, fake("EDS", name, content)] as const));
-        wire.change({ ...start, CDS, EDS });
+    fc.property(
+      fc.constantFrom<Protocol>("delta", "sotw"),
+      mesh,
+      fc.nat(20),
+      fc.array(fc.nat(9), { maxLength: 5 }),
+      (protocol, first, pick, changes) => {
+        const start = build(first);
+        const wire = new Wire(protocol, start);
+        const clusters = [...start.CDS.values()];
+        fc.pre(clusters.length > 0);
         wire.settle();
-        wire.clock.pass(6_000);
-        for (const [name, { bytes }] of wire.model.held.EDS) expect(Buffer.from(bytes)).toEqual(EDS.get(name)!.bytes);
-      }
-      expect(wire.model.received.filter(({ type }) => type === "CDS").length).toBe(seen);
-      expect(wire.model.held.CDS.get(bad.name)!.bytes).toEqual(Buffer.from(victim.bytes));
-      wire.change(start);
-      wire.settle();
-      expect(wire.status.CDS!.message).toBeUndefined();
-      expect(wire.model.received.filter(({ type }) => type === "CDS").length).toBe(seen + 1);
-    }),
+        const victim = clusters[pick % clusters.length]!;
+        const bad = fake(
+          "CDS",
+          victim.name,
+          "bad",
+          victim.refs.map((ref) => `${ref.type}/${ref.name}`),
+        );
+        wire.spoil(bad);
+        const CDS = new Map([...start.CDS, [bad.name, bad]]);
+        wire.change({ ...start, CDS });
+        wire.settle();
+        const seen = wire.model.received.filter(({ type }) => type === "CDS").length;
+        expect(wire.status.CDS!.message).toBe(`${bad.name} is bad`);
+        expect(wire.status.CDS!.rejected).toEqual([bad.name]);
+        for (const content of changes) {
+          const EDS = new Map([...start.EDS.keys()].map((name) => [name, fake("EDS", name, content)] as const));
+          wire.change({ ...start, CDS, EDS });
+          wire.settle();
+          wire.clock.pass(6_000);
+          for (const [name, { bytes }] of wire.model.held.EDS) expect(Buffer.from(bytes)).toEqual(EDS.get(name)!.bytes);
+        }
+        expect(wire.model.received.filter(({ type }) => type === "CDS").length).toBe(seen);
+        expect(wire.model.held.CDS.get(bad.name)!.bytes).toEqual(Buffer.from(victim.bytes));
+        wire.change(start);
+        wire.settle();
+        expect(wire.status.CDS!.message).toBeUndefined();
+        expect(wire.model.received.filter(({ type }) => type === "CDS").length).toBe(seen + 1);
+      },
+    ),
     { numRuns: 100 },
   );
 });

@@ -103,7 +103,9 @@ const mesh = (content: number | string = 1): Resources =>
   );
 const whole = (client: AdsClient) => client.until((model) => model.held.RDS.size === 1 && model.held.EDS.size === 1);
 const has = (type: "EDS" | "LDS", content: number | string) => (model: AdsClient["model"]) =>
-  [...model.held[type].values()].some(({ bytes }) => Buffer.from(bytes).includes(`"content":${JSON.stringify(content)}`));
+  [...model.held[type].values()].some(({ bytes }) =>
+    Buffer.from(bytes).includes(`"content":${JSON.stringify(content)}`),
+  );
 
 for (const protocol of ["delta", "sotw"] as const) {
   test(`${protocol}: a proxy gets all that its group has, in Envoy's order, and then what changes`, async () => {
@@ -152,7 +154,10 @@ test.each<[string, () => Promise<Pair | undefined>, RegExp]>([
 
 test("a proxy that is not known to `authenticate` is refused with its sentence", async () => {
   const w = await world({ authenticate: () => ({ refused: "the certificate names no pod" }) });
-  expect(await w.client(alice).ended).toEqual({ code: Status.UNAUTHENTICATED, details: "the certificate names no pod" });
+  expect(await w.client(alice).ended).toEqual({
+    code: Status.UNAUTHENTICATED,
+    details: "the certificate names no pod",
+  });
 });
 
 test("when who a proxy is cannot be checked, it may try again", async () => {
@@ -205,7 +210,9 @@ test("a rejection is told once, shown, not looped, and over when the content is 
   const bad = new Set(["bad"]);
   w.cache.set("alice", mesh());
   const reject: AdsClientOptions["reject"] = (_type, _names, held) =>
-    [...held.values()].some(({ bytes }) => bad.has((JSON.parse(Buffer.from(bytes).toString()) as { content: string }).content))
+    [...held.values()].some(({ bytes }) =>
+      bad.has((JSON.parse(Buffer.from(bytes).toString()) as { content: string }).content),
+    )
       ? "the address is malformed"
       : undefined;
   const client = w.client(alice, { reject });
@@ -219,9 +226,17 @@ test("a rejection is told once, shown, not looped, and over when the content is 
   w.cache.set("alice", { ...w.cache.get("alice")!, EDS: mesh(3).EDS });
   await client.until(has("EDS", 3));
   expect(client.model.received.filter(({ type }) => type === "LDS")).toHaveLength(2);
-  expect(w.server.status()[0]!.types.LDS).toMatchObject({ message: "the address is malformed", rejected: ["out"], resources: 1 });
+  expect(w.server.status()[0]!.types.LDS).toMatchObject({
+    message: "the address is malformed",
+    rejected: ["out"],
+    resources: 1,
+  });
   expect(await w.count("nacks")).toBe(1);
-  expect(w.lines.filter((line) => line.includes("proxy alice rejected LDS (out): the address is malformed; it keeps its last good"))).toHaveLength(1);
+  expect(
+    w.lines.filter((line) =>
+      line.includes("proxy alice rejected LDS (out): the address is malformed; it keeps its last good"),
+    ),
+  ).toHaveLength(1);
   w.cache.set("alice", { ...w.cache.get("alice")!, LDS: resources(fake("LDS", "out", "better", ["RDS/r"])).LDS });
   await client.until(has("LDS", "better"));
   w.cache.set("alice", { ...w.cache.get("alice")!, EDS: mesh(4).EDS });
@@ -349,7 +364,9 @@ test("the server's certificate and the roots rotate while streams go on", async 
   await expect(late.ended).resolves.toMatchObject({ code: Status.UNAVAILABLE });
   w.cache.set("alice", { ...w.cache.get("alice")!, EDS: mesh(2).EDS });
   await client.until(has("EDS", 2));
-  expect(() => w.listener.rotate({ certificate: alice.certificate, privateKey: bob.privateKey, clientRoots: ca.roots })).toThrow();
+  expect(() =>
+    w.listener.rotate({ certificate: alice.certificate, privateKey: bob.privateKey, clientRoots: ca.roots }),
+  ).toThrow();
   expect(() => w.listener.rotate(serverPair)).toThrow(/demand/);
 });
 

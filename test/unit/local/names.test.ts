@@ -136,12 +136,12 @@ const query = (name: string, udpPayloadSize?: number): Packet => ({
   }),
 });
 
-async function overUdp(port: number, message: Buffer): Promise<ReturnType<typeof decode>> {
+async function overUdp(port: number, message: Buffer): Promise<ReturnType<typeof decode> & { rcode: string }> {
   const socket = createSocket("udp4");
   try {
     socket.send(message, port, "127.0.0.1");
     const [reply] = (await once(socket, "message")) as [Buffer];
-    return decode(reply);
+    return decode(reply) as ReturnType<typeof decode> & { rcode: string };
   } finally {
     socket.close();
   }

@@ -1,0 +1,121 @@
+/**
+ * `heddle translate`: what a folder of manifests means, at each stage, with nothing running. The same pure functions as in a mesh.
+ */
+import { stat } from "node:fs/promises";
+import { plain, REDACTED } from "../dashboard/plain.ts";
+import { Compiler } from "../policy/compile.ts";
+import type { Mesh } from "../policy/ir.ts";
+import { FilesSource } from "../sources/files/source.ts";
+import { silent } from "../telemetry/log.ts";
+import { spiffeId, type GroupName } from "../world/names.ts";
+import { Store } from "../world/store.ts";
+import type { ObjectRef, Problem } from "../world/types.ts";
+import type { World } from "../world/world.ts";
+import { Builder } from "../xds/build.ts";
+import { OWN_CERTIFICATE } from "../xds/names.ts";
+import { EXIT, UserError } from "./errors.ts";
+import { formatOf, printData } from "./output.ts";
+import { nearest, printable } from "./text.ts";
+import { resourcesJson } from "./xds-json.ts";
+
+export interface TranslateOptions {
+  readonly stage: string;
+  readonly proxy?: string;
+  readonly output: string;
+}
+
+export async function translate(dir: string, options: TranslateOptions): Promise<number> {
+  const format = formatOf(options.output, ["yaml", "json"]);
+  const stage = formatOf(options.stage, ["world", "ir", "xds"]);
+  if (stage === "world" && options.proxy !== undefined) {
+    throw new UserError("--proxy goes with --stage ir or xds: the world is the same for every proxy.", EXIT.usage);
+  }
+  const translation = await read(dir);
+  await printData(format, shown(translation, stage, options.proxy));
+  process.stderr.write(translation.problems.map((p) => `${problemLine(p)}\n`).join(""));
+  return translation.problems.some((p) => p.severity === "error") ? EXIT.problems : EXIT.ok;
+}
+
+export interface Translation {
+  readonly world: World;
+  readonly mesh: Mesh;
+  readonly problems: readonly Problem[];
+}
+
+/** Reads the folder once, as if every pod were running and ready. */
+export async function read(dir: string): Promise<Translation> {
+  const stats = await stat(dir).catch(() => undefined);
+  if (!stats) throw new UserError(`There is no folder ${dir}.`);
+  if (!stats.isDirectory()) throw new UserError(`${dir} is not a folder: give the folder that the manifests are in.`);
+  const store = new Store();
+  let problems: readonly Problem[] = [];
+  const source = new FilesSource({ dir, log: silent, subnets: SUBNETS, statuses: "assume-ready", watch: false });
+  await source.start(
+    {
+      apply: (changes) => store.apply(changes),
+      synced: () => {},
+      problems: (list) => {
+        problems = list;
+      },
+    },
+    new AbortController().signal,
+  );
+  const compiled = new Compiler().compile(store.world);
+  const placed = compiled.problems.map((problem) => ({ ...problem, ...source.locate(problem.object, problem.path) }));
+  return { world: store.world, mesh: compiled.mesh, problems: [...problems, ...placed] };
+}
+
+/** A mesh takes whatever is free; here the same input gives the same output. */
+const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
+
+function shown({ world, mesh }: Translation, stage: "world" | "ir" | "xds", proxy: string | undefined): unknown {
+  if (stage === "world") return plain(world.tables);
+  const groups = proxy === undefined ? [...mesh.groups.keys()] : groupsOf(mesh, world, proxy);
+  if (stage === "ir") return plain(proxy === undefined ? mesh : groups.map((group) => mesh.groups.get(group)));
+  const builder = new Builder();
+  const trust = { bundle: "[the mesh's root certificates]", trustDomain: mesh.settings.trustDomain };
+  builder.mesh(mesh, world, trust);
+  return groups.map((group) => {
+    const { identity } = mesh.groups.get(group)!;
+    const resources = resourcesJson(builder.resources(group)!);
+    const own = {
+      name: OWN_CERTIFICATE,
+      tlsCertificate: {
+        certificateChain: { inlineString: `[issued to each proxy of ${spiffeId(identity, trust.trustDomain)}]` },
+        privateKey: { inlineString: REDACTED },
+      },
+    };
+    return { group, identity, pods: podsOf(mesh, world, group), resources: { ...resources, SDS: [own, ...resources.SDS] } };
+  });
+}
+
+/** Groups that a user may mean: a group's name, `ns/pod` (or its beginning), or `ns/serviceaccount`. */
+export function groupsOf(mesh: Mesh, world: World, wanted: string): GroupName[] {
+  if (mesh.groups.has(wanted as GroupName)) return [wanted as GroupName];
+  const all = [...mesh.groups.values()];
+  const byIdentity = all.filter((p) => p.identity === wanted).map((p) => p.group);
+  if (byIdentity.length > 0) return byIdentity;
+  const names = all.map((p) => ({ group: p.group, pods: podsOf(mesh, world, p.group) }));
+  const exact = names.filter(({ pods }) => pods.some((pod) => pod === wanted));
+  const found = exact.length > 0 ? exact : names.filter(({ pods }) => pods.some((pod) => pod.startsWith(wanted) || pod.slice(pod.indexOf("/") + 1).startsWith(wanted)));
+  if (found.length > 0) return found.map((n) => n.group);
+  const identities = [...new Set(all.map((p) => p.identity))].sort();
+  const near = nearest(wanted, identities);
+  const hint = near ? `Did you mean ${near}?` : identities.length > 0 ? `There are: ${identities.slice(0, 8).join(", ")}${identities.length > 8 ? " …" : ""}.` : "No pod of this folder has a sidecar.";
+  throw new UserError(`No proxy is called "${wanted}". ${hint}`);
+}
+
+function podsOf(mesh: Mesh, world: World, group: GroupName): string[] {
+  const pods: string[] = [];
+  for (const objects of world.tables.Pod.values()) for (const pod of objects.values()) if (mesh.groupOf.get(pod.workload.key) === group) pods.push(pod.name);
+  return pods.sort();
+}
+
+const nameOf = ({ kind, namespace, name }: ObjectRef): string => `${kind} ${namespace ? `${namespace}/` : ""}${name}`;
+
+/** `split.yaml:12: error: TrafficSplit bookstore/split: spec.backends[0]: …` */
+export function problemLine({ severity, object, path, message, file, line }: Problem): string {
+  const where = file === undefined ? "" : line === undefined ? `${file}: ` : `${file}:${line}: `;
+  const what = object.kind === "" && object.name === "" ? "" : `${nameOf(object)}: `;
+  return printable(`${where}${severity}: ${what}${path === "" ? "" : `${path}: `}${message}`);
+}

@@ -1,0 +1,59 @@
+/** Broken folders at the source's door: each says its sentences, and the good objects beside stand. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { FilesSource } from "../../src/sources/files/source.ts";
+import { silent } from "../../src/telemetry/log.ts";
+import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
+import { BAD_INPUT, GOOD_STANDS, type BadInput } from "./cases.ts";
+import { lay } from "./lay.ts";
+
+async function read(dir: string, input: BadInput) {
+  let world: World = EMPTY_WORLD;
+  const sink = { apply: (changes: Parameters<typeof apply>[1]) => void (world = apply(world, changes)), synced() {}, problems() {} };
+  const source = new FilesSource({
+    dir,
+    log: silent,
+    subnets: { pods: "10.64.0.0/16", services: "10.65.0.0/16" },
+    statuses: "assume-ready",
+    watch: false,
+    ...(input.read ? { read: input.read } : {}),
+  });
+  await source.start(sink, new AbortController().signal);
+  const there = (object: string) => {
+    const [kind, name] = object.split(" ") as [keyof World["tables"], string];
+    const [namespace, local] = name.split("/") as [string, string];
+    return world.tables[kind].get(namespace)?.has(local) ?? false;
+  };
+  return { source, there };
+}
+
+test("thirty folders at least are broken, and no two in the same way", () => {
+  expect(BAD_INPUT.length).toBeGreaterThanOrEqual(30);
+  expect(new Set(BAD_INPUT.map((input) => input.name)).size).toBe(BAD_INPUT.length);
+});
+
+test.for(BAD_INPUT)("$stage: $name", async (input, { skip }) => {
+  const why = input.unless?.();
+  if (why) skip(why);
+  const dir = mkdtempSync(join(tmpdir(), "heddle-bad-"));
+  try {
+    lay(dir, input);
+    const { source, there } = await read(dir, input);
+    const found = source.problems();
+    const expected = input.stage === "source" ? input.problems : [];
+    expect(found.map(({ code, message }) => ({ code, message: message.replaceAll(dir, "DIR") }))).toEqual(
+      expected.map(({ code, message }) => ({ code, message })),
+    );
+    for (const [i, { file, line, path }] of expected.entries()) {
+      expect(found[i]?.file).toBe(join(dir, file));
+      if (line !== undefined) expect(found[i]?.line).toBe(line);
+      if (path !== undefined) expect(found[i]?.path).toBe(path);
+    }
+    for (const object of [...GOOD_STANDS, ...(input.stands ?? [])]) expect(there(object), `${object} stands`).toBe(true);
+    for (const object of input.falls ?? []) expect(there(object), `${object} falls`).toBe(false);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
