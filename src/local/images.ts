@@ -64,7 +64,12 @@ export class ImageMap {
         CONTAINER_NAME: container.name,
       };
       const argv = [process.execPath, STAND_IN, ...tcpPorts(container).map(String)] as const;
-      return { argv: [...argv], cwd: "/", env: { ...environment({ pod, container, ip, base: machine }), ...who }, standIn: true };
+      return {
+        argv: [...argv],
+        cwd: "/",
+        env: { ...environment({ pod, container, ip, base: machine }), ...who },
+        standIn: true,
+      };
     }
     const env = environment({ pod, container, ip, base: { ...machine, ...mapping.env } });
     const [program = "", ...rest] = mapping.command;
@@ -87,7 +92,10 @@ const tcpPorts = (container: Container): number[] =>
 /** The line that says that a stand-in runs. */
 export function standInNotice(container: Container, pod: PodManifest): Problem {
   const ports = tcpPorts(container);
-  const where = ports.length === 0 ? "it declares no TCP port, so nothing listens" : `a stand-in answers on port ${ports.join(", ")}`;
+  const where =
+    ports.length === 0
+      ? "it declares no TCP port, so nothing listens"
+      : `a stand-in answers on port ${ports.join(", ")}`;
   return {
     code: "no-image-mapping",
     severity: "hint",
@@ -111,7 +119,10 @@ export async function readImages(from: {
     const none = new ImageMap(dirname(file), []);
     if (code === "ENOENT" && from.path === undefined) return { images: none, problems: [] };
     const reason = code === "ENOENT" ? "there is no such file" : message;
-    return { images: none, problems: [problem(file, "unreadable", "", `${file} cannot be read: ${reason}; every image gets a stand-in`)] };
+    return {
+      images: none,
+      problems: [problem(file, "unreadable", "", `${file} cannot be read: ${reason}; every image gets a stand-in`)],
+    };
   }
   const { mappings, problems } = parseImages(text, file);
   return { images: new ImageMap(dirname(file), mappings), problems };
@@ -141,7 +152,11 @@ export function parseImages(
     return nothing;
   }
   if (documents.length > 1) {
-    report("bad-field", "", `has ${documents.length} documents instead of one and is not used; remove the lines of three dashes`);
+    report(
+      "bad-field",
+      "",
+      `has ${documents.length} documents instead of one and is not used; remove the lines of three dashes`,
+    );
     return nothing;
   }
   const [document] = documents;
@@ -171,20 +186,36 @@ function decodeMapping(
   }
   const { image, command, env = {}, note, ...others } = entry;
   for (const field of Object.keys(others)) {
-    report("unknown-field", `${path}.${field}`, "is no field of an entry (image, command, env, note) and has no effect");
+    report(
+      "unknown-field",
+      `${path}.${field}`,
+      "is no field of an entry (image, command, env, note) and has no effect",
+    );
   }
   if (typeof image !== "string" || image === "") {
     const code = image === undefined ? "missing-field" : "bad-field";
     report(code, `${path}.image`, 'must be an image name such as "mysql:*"; the entry is left out');
     return undefined;
   }
-  if (!Array.isArray(command) || command.length === 0 || !command.every((word) => typeof word === "string" && word !== "")) {
+  if (
+    !Array.isArray(command) ||
+    command.length === 0 ||
+    !command.every((word) => typeof word === "string" && word !== "")
+  ) {
     const code = command === undefined ? "missing-field" : "bad-field";
-    report(code, `${path}.command`, 'must be a list of words such as [node, server.ts] (numbers in quotes); the entry is left out');
+    report(
+      code,
+      `${path}.command`,
+      "must be a list of words such as [node, server.ts] (numbers in quotes); the entry is left out",
+    );
     return undefined;
   }
   if (!isRecord(env) || !Object.values(env).every((value) => typeof value === "string")) {
-    report("bad-field", `${path}.env`, "must be an object of texts (numbers and true in quotes); the entry is left out");
+    report(
+      "bad-field",
+      `${path}.env`,
+      "must be an object of texts (numbers and true in quotes); the entry is left out",
+    );
     return undefined;
   }
   return { image, command, env: env as Record<string, string>, ...(typeof note === "string" && { note }) };
@@ -203,7 +234,10 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 function globPattern(glob: string): RegExp {
-  const source = glob.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*+/g, ".*").replace(/\?/g, ".");
+  const source = glob
+    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+    .replace(/\*+/g, ".*")
+    .replace(/\?/g, ".");
   return new RegExp(`^${source}$`, "s");
 }
 

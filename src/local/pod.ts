@@ -6,6 +6,8 @@ import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, writeFileSync } fr
 import { dirname, join } from "node:path";
 import type { Log } from "../telemetry/log.ts";
 import type { Container as ContainerSpec, PodManifest, PodStatus, Probe } from "../world/pod.ts";
+import { ADMIN_PORT } from "../injector/bootstrap.ts";
+import { PROXY_UID } from "../injector/iptables.ts";
 import { admin, drained } from "./admin.ts";
 import { Container } from "./container.ts";
 import type { LaunchSpec } from "./launch.ts";
@@ -15,8 +17,6 @@ import type { ContainerRecord } from "./record.ts";
 import type { Images, Sidecar } from "./types.ts";
 
 export const SIDECAR_NAME = "envoy";
-export const SIDECAR_UID = 1500;
-const ADMIN_PORT = 15000;
 const DEFAULT_GRACE = 30;
 /** Milliseconds that a sidecar's open connections are waited for, once its applications have ended. */
 const DRAIN_MS = 3000;
@@ -185,12 +185,12 @@ export class LocalPod {
     // Set expressly: the caller's umask may take more away.
     for (const parent of [this.#options.directory, dirname(this.#options.directory)]) chmodSync(parent, 0o755);
     chmodSync(directory, 0o700);
-    chownSync(directory, SIDECAR_UID, SIDECAR_UID);
+    chownSync(directory, PROXY_UID, PROXY_UID);
     for (const [name, { content, mode }] of Object.entries(files)) {
       const path = join(directory, name);
       writeFileSync(`${path}.new`, content, { mode: 0o600 });
       chmodSync(`${path}.new`, mode);
-      chownSync(`${path}.new`, SIDECAR_UID, SIDECAR_UID);
+      chownSync(`${path}.new`, PROXY_UID, PROXY_UID);
       renameSync(`${path}.new`, path);
     }
   }
@@ -205,8 +205,8 @@ export class LocalPod {
       argv: sidecar.argv,
       env: { PATH, ...sidecar.env },
       cwd: place,
-      uid: SIDECAR_UID,
-      gid: SIDECAR_UID,
+      uid: PROXY_UID,
+      gid: PROXY_UID,
       role: "sidecar",
     });
   }

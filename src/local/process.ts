@@ -103,7 +103,8 @@ export class Process {
           this.#finished({
             code: code ?? undefined,
             signal: signal ?? undefined,
-            reason: code !== 0 && last !== "" ? `${how}: ${last}` : how,
+            // Whoever was killed had not been about to say why.
+            reason: code !== 0 && last !== "" && signal !== "SIGKILL" && signal !== "SIGTERM" ? `${how}: ${last}` : how,
           });
           done();
         };

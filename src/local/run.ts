@@ -44,7 +44,11 @@ export function run(program: string, args: readonly string[], options: RunOption
     child.on("error", (error) => (failure ??= error.message));
     child.on("close", (code, signal) => {
       failure ??= signal ? `it was ended by ${signal}` : undefined;
-      resolve({ code: code !== null && code >= 0 ? code : undefined, ...output, ...(failure !== undefined && { failure }) });
+      resolve({
+        code: code !== null && code >= 0 ? code : undefined,
+        ...output,
+        ...(failure !== undefined && { failure }),
+      });
     });
     // A program that does not read its input is no failure of ours.
     child.stdin.on("error", () => {});

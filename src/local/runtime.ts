@@ -8,6 +8,7 @@ import { Settle } from "../lib/settle.ts";
 import type { Log } from "../telemetry/log.ts";
 import { podName, type PodName } from "../world/names.ts";
 import type { PodManifest, PodStatus } from "../world/pod.ts";
+import { ADMIN_PORT } from "../injector/bootstrap.ts";
 import { admin, type AdminReply } from "./admin.ts";
 import { cleanUp, cleanUpDead } from "./clean-up.ts";
 import { LocalError } from "./errors.ts";
@@ -47,8 +48,6 @@ interface Wanted {
   readonly manifest: PodManifest;
   readonly hash: string;
 }
-
-const ADMIN_PORT = 15000;
 
 export class LocalRuntime {
   readonly #options: LocalRuntimeOptions;

@@ -56,7 +56,15 @@ export async function startStandIn(port: number, who: Who): Promise<StandIn> {
     let bodyBytes = 0;
     for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
     const { method = "", url = "", headers, httpVersion } = request;
-    const said: Answer = { ...who, port: bound, protocol: `HTTP/${httpVersion}`, method, path: url, headers, bodyBytes };
+    const said: Answer = {
+      ...who,
+      port: bound,
+      protocol: `HTTP/${httpVersion}`,
+      method,
+      path: url,
+      headers,
+      bodyBytes,
+    };
     return `${JSON.stringify(said, null, 2)}\n`;
   };
   const http1 = createHttp((request, response) => {
@@ -66,7 +74,8 @@ export async function startStandIn(port: number, who: Who): Promise<StandIn> {
     );
   });
   const http2 = createHttp2((request, response) => {
-    if (String(request.headers["content-type"]).startsWith("application/grpc")) return answerGrpc(request.url, response);
+    if (String(request.headers["content-type"]).startsWith("application/grpc"))
+      return answerGrpc(request.url, response);
     answer(request).then(
       (body) => response.writeHead(200, { "content-type": "application/json" }).end(body),
       () => response.stream.destroy(),
@@ -104,7 +113,10 @@ export async function startStandIn(port: number, who: Who): Promise<StandIn> {
       if (!mayBecomeHttp || text.length > LONGEST_REQUEST_LINE) return decide("tcp");
       patience ??= setTimeout(giveUp, PATIENCE);
     };
-    socket.on("data", look).on("end", giveUp).on("close", () => clearTimeout(patience));
+    socket
+      .on("data", look)
+      .on("end", giveUp)
+      .on("close", () => clearTimeout(patience));
   }
 
   return {

@@ -43,12 +43,13 @@ async function find(archive: string, name: string): Promise<{ start: number; siz
   while (end >= 0 && tail.readUInt32LE(end) !== END_SIGNATURE) end--;
   if (end < 0) throw new Error(`${archive} is not a ZIP file`);
   const directory = await read(tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));
-  for (let at = 0; at + CENTRAL_HEADER_SIZE <= directory.length; ) {
+  for (let at = 0; at + CENTRAL_HEADER_SIZE <= directory.length;) {
     if (directory.readUInt32LE(at) !== CENTRAL_SIGNATURE) break;
     const nameEnd = at + CENTRAL_HEADER_SIZE + directory.readUInt16LE(at + 28);
     if (directory.toString("utf8", at + CENTRAL_HEADER_SIZE, nameEnd) === name) {
       const method = directory.readUInt16LE(at + 10);
-      if (method !== DEFLATED && method !== STORED) throw new Error(`${name} in ${archive} is packed in an unknown way`);
+      if (method !== DEFLATED && method !== STORED)
+        throw new Error(`${name} in ${archive} is packed in an unknown way`);
       const header = directory.readUInt32LE(at + 42);
       const local = await read(header, LOCAL_HEADER_SIZE);
       const start = header + LOCAL_HEADER_SIZE + local.readUInt16LE(26) + local.readUInt16LE(28);

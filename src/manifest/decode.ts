@@ -47,15 +47,23 @@ export class Decoder {
     const { group, version } = splitApiVersion(apiVersion);
     const entry = kindOf(group, reader.ref.kind);
     if (!entry) {
-      const near = KINDS.find((one) => isNear(one.kind, reader.ref.kind) || (one.kind === reader.ref.kind && one.group !== ""));
-      const todo = near ? `did you mean ${near.kind} of ${near.group || "v1"}?` : "remove it, or correct its kind or apiVersion.";
+      const near = KINDS.find(
+        (one) => isNear(one.kind, reader.ref.kind) || (one.kind === reader.ref.kind && one.group !== ""),
+      );
+      const todo = near
+        ? `did you mean ${near.kind} of ${near.group || "v1"}?`
+        : "remove it, or correct its kind or apiVersion.";
       const message = `${apiVersion.slice(0, 300)} ${reader.ref.kind} is not a kind that is read here, so this object has no effect; ${todo}`;
       reader.report("unknown-kind", "kind", message);
       return [];
     }
     if (!entry.versions.includes(version)) {
       const served = entry.versions.map((one) => (group ? `${group}/${one}` : one)).join(", ");
-      reader.report("unknown-version", "apiVersion", `${entry.kind} is not read in version ${JSON.stringify(version.slice(0, 40))}, so this object has no effect; write one of ${served}.`);
+      reader.report(
+        "unknown-version",
+        "apiVersion",
+        `${entry.kind} is not read in version ${JSON.stringify(version.slice(0, 40))}, so this object has no effect; write one of ${served}.`,
+      );
       return [];
     }
     const metadata = reader.map(object["metadata"], "metadata", "this object has no effect");
@@ -65,13 +73,21 @@ export class Decoder {
       if (key === "namespace" && (value === undefined || value === null || value === "")) continue;
       const path = `metadata.${key}`;
       if (value === undefined) reader.missing(path, "this object has no effect");
-      else if (typeof value !== "string" || !isName(value)) reader.wrong(value, path, NAME_WANTED, "this object has no effect");
+      else if (typeof value !== "string" || !isName(value))
+        reader.wrong(value, path, NAME_WANTED, "this object has no effect");
       else continue;
       return [];
     }
     const namespace = entry.namespaced ? reader.ref.namespace : "";
     const text = (key: string) => (typeof metadata[key] === "string" ? metadata[key] : "");
-    const place = { namespace, name: reader.ref.name, version, uid: text("uid"), created: text("creationTimestamp"), intern: this.#intern };
+    const place = {
+      namespace,
+      name: reader.ref.name,
+      version,
+      uid: text("uid"),
+      created: text("creationTimestamp"),
+      intern: this.#intern,
+    };
     const value = entry.decode(reader, object, place);
     // The table pairs each kind with its own decoder; that is what the cast says.
     return [{ kind: entry.kind, namespace, name: reader.ref.name, value } as Change];
@@ -93,6 +109,10 @@ export class Decoder {
 
 function notAnObject(reader: Reader, object: unknown): readonly [] {
   const what = isRaw(object) ? "a map without apiVersion and kind" : describe(object);
-  reader.report("not-an-object", "", `This is ${what} where a Kubernetes object is needed, so it has no effect; give it apiVersion, kind and metadata.`);
+  reader.report(
+    "not-an-object",
+    "",
+    `This is ${what} where a Kubernetes object is needed, so it has no effect; give it apiVersion, kind and metadata.`,
+  );
   return [];
 }

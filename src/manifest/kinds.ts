@@ -67,5 +67,7 @@ export function kindOf(group: string, kind: string): (typeof KINDS)[number] | un
 /** `access.smi-spec.io/v1alpha3` → group and version; `v1` → "" and `v1`. */
 export function splitApiVersion(apiVersion: string): { readonly group: string; readonly version: string } {
   const slash = apiVersion.indexOf("/");
-  return slash < 0 ? { group: "", version: apiVersion } : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
+  return slash < 0
+    ? { group: "", version: apiVersion }
+    : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
 }

@@ -16,7 +16,11 @@ export interface MeshConfigField {
   readonly why: string;
 }
 
-const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): MeshConfigField => ({ type, becomes, why });
+const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): MeshConfigField => ({
+  type,
+  becomes,
+  why,
+});
 const later = (type: Type) => field(type, "later", "OSM's policies and injection options come after SMI");
 const image = field("string", "none", "the sidecar's image is the chart's business, and must match this version");
 
@@ -28,7 +32,11 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "sidecar.envoyWindowsImage": image,
   "sidecar.initContainerImage": image,
   "sidecar.maxDataPlaneConnections": later("integer"),
-  "sidecar.configResyncInterval": field("duration", "none", "configuration is pushed when it changes, so nothing is there to be resynchronised"),
+  "sidecar.configResyncInterval": field(
+    "duration",
+    "none",
+    "configuration is pushed when it changes, so nothing is there to be resynchronised",
+  ),
   "sidecar.resources": later("map"),
   "sidecar.tlsMinProtocolVersion": later("string"),
   "sidecar.tlsMaxProtocolVersion": later("string"),
@@ -58,7 +66,11 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   // OSM's own file has these lists under `observability`, where no version of OSM read them.
   "observability.outboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
   "observability.inboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
-  "observability.outboundIPRangeExclusionList": field("strings", "none", "OSM never read it here: it belongs under traffic"),
+  "observability.outboundIPRangeExclusionList": field(
+    "strings",
+    "none",
+    "OSM never read it here: it belongs under traffic",
+  ),
   "certificate.serviceCertValidityDuration": field("duration", "used", "validity of sidecars' certificates"),
   "certificate.certKeyBitSize": field("integer", "none", "keys are P-256"),
   "certificate.ingressGateway": later("map"),
@@ -80,7 +92,8 @@ const PATHS = Object.keys(MESH_CONFIG_FIELDS);
 export function meshConfig(reader: Reader, object: Raw): Settings {
   reader.unknown(object, "", ["apiVersion", "kind", "metadata", "status", "spec"], "it is not read", "hint");
   const values = new Map<string, unknown>();
-  const spec = object["spec"] === undefined ? undefined : reader.map(object["spec"], "spec", "every setting has its default");
+  const spec =
+    object["spec"] === undefined ? undefined : reader.map(object["spec"], "spec", "every setting has its default");
   if (spec) walk(reader, spec, "", values);
   const get = <T>(path: string, fallback: T): T => (values.has(path) ? (values.get(path) as T) : fallback);
   return {
@@ -138,7 +151,11 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
       const list = reader.list(value, path, then, LIMITS.entries);
       return list?.flatMap((entry, i) => {
         const where = at(path, i);
-        return (type === "ports" ? reader.port(entry, where, "it is not used") : reader.string(entry, where, "it is not used")) ?? [];
+        return (
+          (type === "ports"
+            ? reader.port(entry, where, "it is not used")
+            : reader.string(entry, where, "it is not used")) ?? []
+        );
       });
     }
   }

@@ -16,7 +16,12 @@ function compact<T extends object>(fields: T): Given<T> {
 }
 
 /** Reads a field if it is there; undefined also where it was reported. */
-function maybe<T>(raw: Raw, key: string, path: string, read: (value: unknown, path: string) => T | undefined): T | undefined {
+function maybe<T>(
+  raw: Raw,
+  key: string,
+  path: string,
+  read: (value: unknown, path: string) => T | undefined,
+): T | undefined {
   return given(raw[key]) ? read(raw[key], at(path, key)) : undefined;
 }
 
@@ -26,11 +31,16 @@ export function podSpec(reader: Reader, value: unknown, path: string): PodSpec |
   if (!given(value)) return reader.missing(path, nothing);
   const raw = reader.map(value, path, nothing);
   if (!raw) return undefined;
-  const field = given(raw["serviceAccountName"]) || !given(raw["serviceAccount"]) ? "serviceAccountName" : "serviceAccount";
+  const field =
+    given(raw["serviceAccountName"]) || !given(raw["serviceAccount"]) ? "serviceAccountName" : "serviceAccount";
   const account = given(raw[field]) && raw[field] !== "" ? raw[field] : "default";
-  if (typeof account !== "string" || !isName(account)) return reader.wrong(account, at(path, field), "the name of a ServiceAccount", nothing);
+  if (typeof account !== "string" || !isName(account))
+    return reader.wrong(account, at(path, field), "the name of a ServiceAccount", nothing);
   const containers = containersOf(reader, raw, path, "containers");
-  if (containers.length === 0) return given(raw["containers"]) ? onlyIfSilent(reader, at(path, "containers"), nothing) : reader.missing(at(path, "containers"), nothing);
+  if (containers.length === 0)
+    return given(raw["containers"])
+      ? onlyIfSilent(reader, at(path, "containers"), nothing)
+      : reader.missing(at(path, "containers"), nothing);
   const initContainers = containersOf(reader, raw, path, "initContainers");
   const text = (v: unknown, p: string) => reader.string(v, p, "it is not used", LIMITS.name);
   return compact({
@@ -40,15 +50,20 @@ export function podSpec(reader: Reader, value: unknown, path: string): PodSpec |
     hostname: maybe(raw, "hostname", path, text),
     subdomain: maybe(raw, "subdomain", path, text),
     hostNetwork: maybe(raw, "hostNetwork", path, (v, p) => reader.boolean(v, p, "it counts as false")),
-    restartPolicy: maybe(raw, "restartPolicy", path, (v, p) => reader.oneOf(v, p, ["Always", "OnFailure", "Never"] as const, "it counts as Always")),
-    terminationGracePeriodSeconds: maybe(raw, "terminationGracePeriodSeconds", path, (v, p) => reader.integer(v, p, "it counts as 30", 0, 86_400)),
+    restartPolicy: maybe(raw, "restartPolicy", path, (v, p) =>
+      reader.oneOf(v, p, ["Always", "OnFailure", "Never"] as const, "it counts as Always"),
+    ),
+    terminationGracePeriodSeconds: maybe(raw, "terminationGracePeriodSeconds", path, (v, p) =>
+      reader.integer(v, p, "it counts as 30", 0, 86_400),
+    ),
     securityContext: maybe(raw, "securityContext", path, (v, p) => securityContext(reader, v, p)),
   });
 }
 
 /** A list of containers none of which could be read has said so already; an empty one has not. */
 function onlyIfSilent(reader: Reader, path: string, then: string): undefined {
-  if (!reader.problems.some((problem) => problem.path.startsWith(path))) reader.report("missing-field", path, `${path} has no entry, so ${then}; add a container.`);
+  if (!reader.problems.some((problem) => problem.path.startsWith(path)))
+    reader.report("missing-field", path, `${path} has no entry, so ${then}; add a container.`);
   return undefined;
 }
 
@@ -64,7 +79,8 @@ function containerOf(reader: Reader, entry: unknown, path: string): Container | 
   if (!raw) return undefined;
   for (const key of ["name", "image"]) if (!given(raw[key])) return reader.missing(at(path, key), then);
   const name = raw["name"];
-  if (typeof name !== "string" || !isName(name)) return reader.wrong(name, at(path, "name"), "a name of lower-case letters, digits and -", then);
+  if (typeof name !== "string" || !isName(name))
+    return reader.wrong(name, at(path, "name"), "a name of lower-case letters, digits and -", then);
   const image = reader.string(raw["image"], at(path, "image"), then);
   if (image === undefined) return undefined;
   const before = reader.problems.length;
@@ -98,7 +114,9 @@ function portsOf(reader: Reader, value: unknown, path: string): Container["ports
   const list = reader.list(value, path, "its ports are not seen", LIMITS.ports) ?? [];
   return list.flatMap((entry, i) => {
     const port = containerPort(reader, entry, at(path, i));
-    return port ? [{ containerPort: port.port, ...(port.name ? { name: port.name } : {}), protocol: port.protocol }] : [];
+    return port
+      ? [{ containerPort: port.port, ...(port.name ? { name: port.name } : {}), protocol: port.protocol }]
+      : [];
   });
 }
 
@@ -119,7 +137,12 @@ function envOf(reader: Reader, value: unknown, path: string): EnvVar[] {
     if (!from) return [];
     const source = at(where, "valueFrom");
     if (!given(from["fieldRef"])) {
-      reader.report("bad-field", source, `${source} reads from something that is not there without a cluster, so ${then}; give a value or a fieldRef.`, "hint");
+      reader.report(
+        "bad-field",
+        source,
+        `${source} reads from something that is not there without a cluster, so ${then}; give a value or a fieldRef.`,
+        "hint",
+      );
       return [];
     }
     const ref = reader.map(from["fieldRef"], at(source, "fieldRef"), then);
@@ -168,7 +191,11 @@ function probeOf(reader: Reader, value: unknown, path: string): Probe | undefine
   if (reader.problems.length > before) return undefined;
   const kinds = [probe.httpGet, probe.tcpSocket, probe.exec, probe.grpc].filter((one) => one !== undefined).length;
   if (kinds === 1) return probe;
-  return reader.report("bad-field", path, `${path} has ${kinds} of httpGet, tcpSocket, exec and grpc where one is needed, so ${then}; write one.`);
+  return reader.report(
+    "bad-field",
+    path,
+    `${path} has ${kinds} of httpGet, tcpSocket, exec and grpc where one is needed, so ${then}; write one.`,
+  );
 }
 
 function httpGet(reader: Reader, value: unknown, path: string, then: string): Probe["httpGet"] {
@@ -195,5 +222,7 @@ function portOf(reader: Reader, raw: Raw | undefined, path: string, then: string
   if (!raw) return undefined;
   const port = raw["port"];
   if (port === undefined) return reader.missing(at(path, "port"), then);
-  return typeof port === "string" ? reader.string(port, at(path, "port"), then, LIMITS.name) : reader.port(port, at(path, "port"), then);
+  return typeof port === "string"
+    ? reader.string(port, at(path, "port"), then, LIMITS.name)
+    : reader.port(port, at(path, "port"), then);
 }

@@ -63,6 +63,7 @@ export function goDuration(text: string): number | undefined {
   if (text === "0") return 0;
   if (text.length > 100 || !/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
   let seconds = 0;
-  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) seconds += Number(number) * (UNITS[unit ?? ""] ?? 0);
+  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ns|us|µs|ms|s|m|h)/g))
+    seconds += Number(number) * (UNITS[unit ?? ""] ?? 0);
   return seconds;
 }

@@ -31,7 +31,8 @@ export function describe(value: unknown): string {
   if (value === null || value === undefined) return "empty";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a map";
-  if (typeof value === "string") return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
+  if (typeof value === "string")
+    return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
   if (typeof value === "bigint" || typeof value === "number") return `the number ${value}`;
   if (typeof value === "boolean") return String(value);
   return `a ${typeof value}`;
@@ -60,13 +61,21 @@ export class Reader {
 
   /** `wanted` with its article, as `a list`. */
   wrong(value: unknown, path: string, wanted: string, then: string): undefined {
-    return this.report("bad-field", path, `${path} is ${describe(value)} where ${wanted} is needed, so ${then}; write ${wanted}.`);
+    return this.report(
+      "bad-field",
+      path,
+      `${path} is ${describe(value)} where ${wanted} is needed, so ${then}; write ${wanted}.`,
+    );
   }
 
   string(value: unknown, path: string, then: string, limit: number = LIMITS.text): string | undefined {
     if (typeof value !== "string") return this.wrong(value, path, "a string", then);
     if (value.length <= limit) return value;
-    return this.report("too-large", path, `${path} has ${value.length} characters where at most ${limit} are read, so ${then}; shorten it.`);
+    return this.report(
+      "too-large",
+      path,
+      `${path} has ${value.length} characters where at most ${limit} are read, so ${then}; shorten it.`,
+    );
   }
 
   boolean(value: unknown, path: string, then: string): boolean | undefined {
@@ -75,7 +84,12 @@ export class Reader {
 
   integer(value: unknown, path: string, then: string, min = 0, max = Number.MAX_SAFE_INTEGER): number | undefined {
     if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
-    return this.wrong(value, path, max === Number.MAX_SAFE_INTEGER ? `a whole number from ${min}` : `a whole number from ${min} to ${max}`, then);
+    return this.wrong(
+      value,
+      path,
+      max === Number.MAX_SAFE_INTEGER ? `a whole number from ${min}` : `a whole number from ${min} to ${max}`,
+      then,
+    );
   }
 
   port(value: unknown, path: string, then: string): number | undefined {
@@ -95,17 +109,30 @@ export class Reader {
     if (!Array.isArray(value)) return this.wrong(value, path, "a list", then);
     if (value.length <= limit) return value;
     const follows = cut ? "the rest is not used" : then;
-    this.report("too-large", path, `${path} has ${value.length} entries where at most ${limit} are read, so ${follows}; split it up.`);
+    this.report(
+      "too-large",
+      path,
+      `${path} has ${value.length} entries where at most ${limit} are read, so ${follows}; split it up.`,
+    );
     return cut ? value.slice(0, limit) : undefined;
   }
 
   /** Strings of a map, as labels: an entry of another type is reported and left out. */
-  strings(value: unknown, path: string, then: string, limit: number = LIMITS.labels): Record<string, string> | undefined {
+  strings(
+    value: unknown,
+    path: string,
+    then: string,
+    limit: number = LIMITS.labels,
+  ): Record<string, string> | undefined {
     const raw = this.map(value, path, then);
     if (!raw) return undefined;
     const keys = Object.keys(raw);
     if (keys.length > limit) {
-      return this.report("too-large", path, `${path} has ${keys.length} entries where at most ${limit} are read, so ${then}; split it up.`);
+      return this.report(
+        "too-large",
+        path,
+        `${path} has ${keys.length} entries where at most ${limit} are read, so ${then}; split it up.`,
+      );
     }
     const out: Record<string, string> = {};
     for (const key of keys.sort()) {
@@ -119,7 +146,13 @@ export class Reader {
    * Reports fields that nothing reads, and answers whether there were any. As an error where a misspelt field may have been
    * meant as a restriction: then who holds it must open nothing.
    */
-  unknown(raw: Raw, path: string, known: readonly string[], then: string, severity: Problem["severity"] = "error"): boolean {
+  unknown(
+    raw: Raw,
+    path: string,
+    known: readonly string[],
+    then: string,
+    severity: Problem["severity"] = "error",
+  ): boolean {
     let any = false;
     for (const key of Object.keys(raw)) {
       if (known.includes(key)) continue;
@@ -127,7 +160,12 @@ export class Reader {
       const near = known.find((name) => isNear(name, key));
       const todo = near ? `did you mean ${near}?` : "remove it.";
       const where = at(path, key);
-      this.report("unknown-field", where, `${where} is not a field of this version of ${this.ref.kind}, so ${then}; ${todo}`, severity);
+      this.report(
+        "unknown-field",
+        where,
+        `${where} is not a field of this version of ${this.ref.kind}, so ${then}; ${todo}`,
+        severity,
+      );
       if (this.problems.length > 1_000) return true;
     }
     return any;

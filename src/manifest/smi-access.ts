@@ -33,7 +33,8 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
   if (raw["port"] !== undefined && port === undefined) return undefined;
 
   const sources: SubjectRef[] = [];
-  const entries = spec["sources"] === undefined ? [] : reader.list(spec["sources"], at(base, "sources"), nothing, LIMITS.sources);
+  const entries =
+    spec["sources"] === undefined ? [] : reader.list(spec["sources"], at(base, "sources"), nothing, LIMITS.sources);
   for (const [i, entry] of (entries ?? []).entries()) {
     const where = at(at(base, "sources"), i);
     const then = "this source opens nothing";
@@ -43,7 +44,8 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
   }
 
   const rules: RuleRef[] = [];
-  const list = spec[rulesField] === undefined ? [] : reader.list(spec[rulesField], at(base, rulesField), nothing, LIMITS.rules);
+  const list =
+    spec[rulesField] === undefined ? [] : reader.list(spec[rulesField], at(base, rulesField), nothing, LIMITS.rules);
   for (const [i, entry] of (list ?? []).entries()) {
     const read = rule(reader, entry, at(at(base, rulesField), i));
     if (read) rules.push(read);
@@ -56,7 +58,8 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
 function subject(reader: Reader, raw: Raw, path: string, then: string, withPort: boolean): SubjectRef | undefined {
   const known = ["kind", "name", "namespace"];
   if (reader.unknown(raw, path, withPort ? [...known, "port"] : known, then)) return undefined;
-  const read = (key: string) => (raw[key] === undefined ? "" : reader.string(raw[key], at(path, key), then, LIMITS.name));
+  const read = (key: string) =>
+    raw[key] === undefined ? "" : reader.string(raw[key], at(path, key), then, LIMITS.name);
   const [kind, name, namespace] = known.map(read);
   if (kind === undefined || name === undefined || namespace === undefined) return undefined;
   return { kind, name, namespace };

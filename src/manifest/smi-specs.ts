@@ -63,7 +63,12 @@ function headersOf(reader: Reader, value: unknown, path: string, then: string): 
     for (const [key, regex] of Object.entries(raw ?? {})) {
       const text = reader.string(regex, at(where, key), then);
       const named = TOKEN.test(key.replace(/^:/, "")) && key.length <= LIMITS.name;
-      if (!named) reader.report("bad-field", at(where, key), `${JSON.stringify(key.slice(0, 40))} cannot be the name of a header, so ${then}; correct it.`);
+      if (!named)
+        reader.report(
+          "bad-field",
+          at(where, key),
+          `${JSON.stringify(key.slice(0, 40))} cannot be the name of a header, so ${then}; correct it.`,
+        );
       if (text === undefined || !named) bad = true;
       else headers.push({ name: key.toLowerCase(), regex: text });
     }
@@ -75,7 +80,11 @@ function headersOf(reader: Reader, value: unknown, path: string, then: string): 
     for (const [i, entry] of list.entries()) read(entry, at(path, i));
   } else read(value, path);
   if (headers.length > LIMITS.headers) {
-    return reader.report("too-large", path, `${path} has ${headers.length} headers where at most ${LIMITS.headers} are read, so ${then}; remove some.`);
+    return reader.report(
+      "too-large",
+      path,
+      `${path} has ${headers.length} headers where at most ${LIMITS.headers} are read, so ${then}; remove some.`,
+    );
   }
   const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
   return bad ? undefined : headers.sort((a, b) => order(a.name, b.name) || order(a.regex, b.regex));

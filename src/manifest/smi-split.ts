@@ -17,8 +17,10 @@ export function trafficSplit(reader: Reader, object: Raw, place: Place): Traffic
   if (object["spec"] === undefined) return reader.missing("spec", IGNORED);
   const spec = reader.map(object["spec"], "spec", IGNORED);
   const withMatches = place.version === "v1alpha3" || place.version === "v1alpha4";
-  if (!spec || reader.unknown(spec, "spec", ["service", "backends", ...(withMatches ? ["matches"] : [])], IGNORED)) return undefined;
-  for (const key of ["service", "backends"]) if (spec[key] === undefined) return reader.missing(at("spec", key), IGNORED);
+  if (!spec || reader.unknown(spec, "spec", ["service", "backends", ...(withMatches ? ["matches"] : [])], IGNORED))
+    return undefined;
+  for (const key of ["service", "backends"])
+    if (spec[key] === undefined) return reader.missing(at("spec", key), IGNORED);
   const service = reader.string(spec["service"], "spec.service", IGNORED, LIMITS.name);
   const backends = backendsOf(reader, spec["backends"], place.version === "v1alpha1");
   const matches = spec["matches"] === undefined ? undefined : matchesOf(reader, spec["matches"]);
@@ -43,12 +45,17 @@ function backendsOf(reader: Reader, value: unknown, quantities: boolean): Traffi
     if (service === undefined) return undefined;
     const weight = raw["weight"];
     const usable = quantities
-      ? (typeof weight === "string" && weight.length <= 40 && relativeWeights([weight])) || (typeof weight === "number" && relativeWeights([weight]))
+      ? (typeof weight === "string" && weight.length <= 40 && relativeWeights([weight])) ||
+        (typeof weight === "number" && relativeWeights([weight]))
       : typeof weight === "number" && Number.isInteger(weight) && weight >= 0 && weight <= MAX_SUM;
     if (!usable) {
       const wanted = quantities ? "a quantity such as 500m or 1, not negative" : "a whole number from 0";
       const where = at(path, "weight");
-      return reader.report("bad-weight", where, `${where} is ${describe(weight)} where ${wanted} is needed, so ${IGNORED}; correct it.`);
+      return reader.report(
+        "bad-weight",
+        where,
+        `${where} is ${describe(weight)} where ${wanted} is needed, so ${IGNORED}; correct it.`,
+      );
     }
     services.push(service);
     if (quantities) amounts.push(weight as string | number);
@@ -56,7 +63,11 @@ function backendsOf(reader: Reader, value: unknown, quantities: boolean): Traffi
   }
   const relative = quantities ? relativeWeights(amounts) : weights;
   if (!relative || relative.reduce((sum, weight) => sum + weight, 0) > MAX_SUM) {
-    return reader.report("bad-weight", "spec.backends", `The weights of spec.backends are more than ${MAX_SUM} in sum, so ${IGNORED}; use smaller ones of the same ratio.`);
+    return reader.report(
+      "bad-weight",
+      "spec.backends",
+      `The weights of spec.backends are more than ${MAX_SUM} in sum, so ${IGNORED}; use smaller ones of the same ratio.`,
+    );
   }
   return services.map((service, i) => ({ service, weight: relative[i] ?? 0 }));
 }

@@ -143,7 +143,13 @@ function matchesOf(
   }
   const { matches, broken } = routesOf(group);
   // SMI traffic-access: "matches … if omitted, all matches of the route group are used".
-  if (rule.matches.length === 0) return [...matches.values()];
+  if (rule.matches.length === 0) {
+    if (group.matches.length === 0) {
+      const message = `HTTPRouteGroup "${rule.name}" has no matches: the rule opens nothing.`;
+      report("nobody-allowed", `${path}.name`, message);
+    }
+    return [...matches.values()];
+  }
   const found: RouteMatch[] = [];
   for (const [i, name] of rule.matches.entries()) {
     const match = matches.get(name);
@@ -210,16 +216,16 @@ export function portHints(
       ...(grant.port === undefined ? [] : [grant.port]),
       ...(Array.isArray(grant.tcp) ? grant.tcp : []),
     ] as number[];
-    for (const number of named) {
+    for (const number of new Set(named)) {
       if (ports.some((p) => p.port === number)) continue;
       if (!servicePorts.has(number)) continue;
       const message = `port ${number} is a Service's port; rules count on the pods' ports, and no pod of the destination has it. Name the Service's targetPort.`;
       problems.push(hint("service-port", "TrafficTarget", grant, "spec.rules", message));
     }
     if (grant.http !== undefined || grant.tcp === undefined) continue;
-    const open = ports.filter((p) => p.protocol === "http" && names(grant, p.port)).map((p) => p.port);
-    if (open.length > 0) {
-      const message = `the target has TCPRoutes only, and port ${open.join(", ")} speaks HTTP: every request on it is allowed. Add an HTTPRouteGroup to allow less.`;
+    const open = new Set(ports.filter((p) => p.protocol === "http" && names(grant, p.port)).map((p) => p.port));
+    if (open.size > 0) {
+      const message = `the target has TCPRoutes only, and port ${[...open].sort((a, b) => a - b).join(", ")} speaks HTTP: every request on it is allowed. Add an HTTPRouteGroup to allow less.`;
       problems.push(hint("tcp-on-http", "TrafficTarget", grant, "spec.rules", message));
     }
   }

@@ -76,7 +76,7 @@ export class Compiler {
     for (const namespace of monitored) problems.push(...this.#meshServices(world, namespace, backings, services));
 
     // 3. Who may do what to each account.
-    const workloads = monitored.flatMap((ns) => [...(world.workloads.get(ns)?.values() ?? [])].filter((w) => w.meshed));
+    const workloads = monitored.flatMap((ns) => workloadsIn(world, ns).filter((w) => w.meshed));
     const declared = new Map(workloads.map((w) => [w, this.#declaredPorts(w, serving.get(w) ?? [])]));
     const byAccount = Map.groupBy(workloads, (w) => w.identity);
     const access = new Map<Identity, ReadonlyMap<string, readonly Rule[]>>();
@@ -100,7 +100,7 @@ export class Compiler {
     const lookup = this.#reach.begin(services, reach);
     const groups = new Map<GroupName, ProxyPolicy>();
     const groupOf = new Map<string, GroupName>();
-    for (const workload of [...workloads].sort((a, b) => (a.key < b.key ? -1 : 1))) {
+    for (const workload of workloads) {
       const policy = this.#group(workload, declared.get(workload) ?? [], access, lookup);
       groups.set(policy.group, policy);
       groupOf.set(workload.key, policy.group);
@@ -111,7 +111,7 @@ export class Compiler {
   }
 
   #backingsOf(world: World, namespace: string, serving: Map<Workload, Service[]>): Backing[] {
-    const workloads = [...(world.workloads.get(namespace)?.values() ?? [])].sort((a, b) => (a.key < b.key ? -1 : 1));
+    const workloads = workloadsIn(world, namespace);
     const found: Backing[] = [];
     for (const service of inNamespace(world.tables.Service, namespace)) {
       const selected = this.#selected.get(
@@ -148,7 +148,7 @@ export class Compiler {
     }
     for (const service of inNamespace(world.tables.Service, namespace)) {
       const self = backings.get(service.name);
-      if (!self || service.externalName !== undefined || !service.selector) continue;
+      if (!self?.inMesh) continue;
       const splits = usable.get(service.name) ?? [];
       const built = this.#services.get(service.name, [self, ...splits], () => meshService(self, splits));
       into.set(service.name, built.service);
@@ -278,6 +278,12 @@ export class Compiler {
 
 /** Compiles one world from nothing. */
 export const compile = (world: World): Compiled => new Compiler().compile(world);
+
+/** In an order that does not depend on which pod came first. */
+const workloadsIn = (world: World, namespace: string): Workload[] =>
+  [...(world.workloads.get(namespace)?.values() ?? [])].sort((a, b) =>
+    a.identity === b.identity ? (a.key < b.key ? -1 : 1) : a.identity < b.identity ? -1 : 1,
+  );
 
 /** Where two Services disagree about a pod's port, it is taken as TCP, which HTTP rules do not open. */
 const narrower = (a: Protocol, b: Protocol): Protocol =>

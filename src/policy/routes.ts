@@ -35,6 +35,13 @@ function readGroup(group: HTTPRouteGroup): Routes {
   const name = `${group.namespace}/${group.name}`;
   for (const [i, match] of group.matches.entries()) {
     const before = problems.length;
+    const last = group.matches.findLastIndex((m) => m.name === match.name);
+    if (last !== i) {
+      // OSM's reading: of several matches of one name, the last one counts.
+      const message = `spec.matches[${last}] has the name "${match.name}" too, and counts instead of this one, which opens nothing. Give it a name of its own.`;
+      problems.push(fault("duplicate", "HTTPRouteGroup", group, `spec.matches[${i}].name`, message));
+      continue;
+    }
     checkRegexes(match, (path, pattern, why) => {
       const message = `${JSON.stringify(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2 syntax.`;
       problems.push(fault("bad-regex", "HTTPRouteGroup", group, `spec.matches[${i}].${path}`, message));

@@ -10,6 +10,8 @@ import { fault, hint } from "./problem.ts";
 export interface Backing {
   readonly name: ServiceName;
   readonly service: Service;
+  /** Whether calls to it are the mesh's business: it selects pods by their labels. */
+  readonly inMesh: boolean;
   /** Workloads that the selector selects. */
   readonly workloads: readonly Workload[];
   /** Accounts of those that have a sidecar, sorted. */
@@ -80,14 +82,15 @@ export function backing(service: Service, workloads: readonly Workload[]): Backi
   const problems: Problem[] = [];
   const ports: BackedPort[] = [];
   const identities = [...new Set(workloads.filter((w) => w.meshed).map((w) => w.identity))].sort();
-  if (service.externalName !== undefined || !service.selector || Object.keys(service.selector).length === 0) {
+  const inMesh = service.externalName === undefined && Object.keys(service.selector ?? {}).length > 0;
+  if (!inMesh) {
     const what = service.externalName !== undefined ? "is of type ExternalName" : "has no selector";
     const message = `the Service ${what}, so no pod of the mesh stands behind it: calls to it are calls to something outside of the mesh.`;
     problems.push(hint("not-in-mesh", "Service", about, "spec.selector", message));
-    return { name: service.name, service, workloads: [], identities: [], ports, problems };
+    return { name: service.name, service, inMesh, workloads: [], identities: [], ports, problems };
   }
   if (workloads.length === 0) {
-    const message = "the selector selects no pod: calls to the Service are answered 503 until there is one.";
+    const message = "the selector selects no pod: calls to the Service are refused until there is one.";
     problems.push(hint("no-endpoints", "Service", about, "spec.selector", message));
   }
   for (const [i, port] of service.ports.entries()) {
@@ -114,5 +117,5 @@ export function backing(service: Service, workloads: readonly Workload[]): Backi
     ports.push({ port: port.port, name: port.name, targetPort, protocol: protocol ?? "tcp" });
   }
   ports.sort((a, b) => a.port - b.port);
-  return { name: service.name, service, workloads, identities, ports, problems };
+  return { name: service.name, service, inMesh, workloads, identities, ports, problems };
 }

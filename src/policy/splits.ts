@@ -52,6 +52,11 @@ export function readSplit(
     );
     return { problems };
   }
+  if (!services.get(root)?.inMesh) {
+    const message = `Service "${localName(root)}" selects no pods by their labels, so the mesh does not route calls to it: the split is not used.`;
+    report("bad-root", "spec.service", message);
+    return { problems };
+  }
   const sum = split.backends.reduce((total, b) => total + b.weight, 0);
   if (split.backends.some((b) => !Number.isInteger(b.weight) || b.weight < 0) || sum > MAX_WEIGHT) {
     report(
@@ -75,6 +80,11 @@ export function readSplit(
           path,
           `there is no Service "${backend.service}" in namespace ${split.namespace}: the backend is left out.`,
         );
+      continue;
+    }
+    if (!found.inMesh) {
+      const message = `Service "${backend.service}" selects no pods by their labels, so the mesh does not route calls to it: the backend is left out.`;
+      if (backend.weight > 0) report("bad-backend", path, message);
       continue;
     }
     if (name === root)

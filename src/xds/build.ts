@@ -2,8 +2,9 @@
  * Mesh and endpoints → all resources of each group of proxies. What did not change keeps its object: a resource's bytes are made once,
  * and shared by every group that has it.
  */
+import { contentHash } from "../lib/hash.ts";
 import { Lists, Memo } from "../lib/memo.ts";
-import type { Mesh, MeshPort, MeshService, Outbound, ProxyPolicy } from "../policy/ir.ts";
+import type { Mesh, MeshPort, MeshService, Outbound, ProxyPolicy, Rule } from "../policy/ir.ts";
 import { namespaceOf, type GroupName, type ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
@@ -143,10 +144,13 @@ export class Builder {
       : [];
     const listeners = [
       this.#outboundListener(outbound, mesh, world),
-      // HTTP access is not among the dependencies: it travels in RDS.
+      // HTTP access is not among the dependencies: it travels in RDS. Ports, protocols and Services are in the group's name.
       this.#maybe(
         `LDS inbound ${group}`,
-        [trust.trustDomain, ...inbound.flatMap((p) => (p.protocol === "http" ? [p.port] : [p.port, p.access]))],
+        [
+          trust.trustDomain,
+          ...inbound.flatMap((p) => (p.protocol === "http" ? [p.port] : [p.port, printed(p.access)])),
+        ],
         () => inboundListener(inbound, trust.trustDomain),
       ),
       scraped[1],
@@ -162,7 +166,7 @@ export class Builder {
       ...inbound
         .filter((p) => p.protocol === "http")
         .map((p) =>
-          this.#made(`RDS inbound ${group} ${p.port}`, [p, trust.trustDomain], () =>
+          this.#made(`RDS inbound ${group} ${p.port}`, [printed(p.access), trust.trustDomain], () =>
             inboundRoutes(p, trust.trustDomain),
           ),
         ),
@@ -243,7 +247,7 @@ export class Builder {
     return kept;
   }
 
-  /** A resource, encoded when its dependencies are other than before; equal bytes keep the old object. */
+  /** A resource, encoded when its dependencies are other than before. */
   #made(key: string, deps: readonly unknown[], make: () => Resource): Resource {
     return this.#resources.get(key, deps, () => this.#count(make()));
   }
@@ -271,8 +275,18 @@ function* reached(outbound: Outbound): Generator<MeshService> {
   yield* outbound.backends;
 }
 
+const texts = new WeakMap<readonly Rule[], string>();
+
+/** Rules by their content: those of one port are made anew, and mostly equal, when those of another change. */
+function printed(rules: readonly Rule[]): string {
+  let text = texts.get(rules);
+  if (text === undefined) texts.set(rules, (text = contentHash(rules)));
+  return text;
+}
+
 /** One port for each cluster: a Service's ports with the same target port share it, and the first one's endpoints are its. */
-const clusterPorts = ({ ports }: MeshService): readonly MeshPort[] => ports.filter((p, i) => ports.findIndex((q) => q.targetPort === p.targetPort) === i);
+const clusterPorts = ({ ports }: MeshService): readonly MeshPort[] =>
+  ports.filter((p, i) => ports.findIndex((q) => q.targetPort === p.targetPort) === i);
 
 /** The old resources if the new ones hold the same versions: a rebuild that changed nothing is no change. */
 function same(now: Resources, before: Resources | undefined): Resources | undefined {

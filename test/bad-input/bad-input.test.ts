@@ -11,7 +11,11 @@ import { lay } from "./lay.ts";
 
 async function read(dir: string, input: BadInput) {
   let world: World = EMPTY_WORLD;
-  const sink = { apply: (changes: Parameters<typeof apply>[1]) => void (world = apply(world, changes)), synced() {}, problems() {} };
+  const sink = {
+    apply: (changes: Parameters<typeof apply>[1]) => void (world = apply(world, changes)),
+    synced() {},
+    problems() {},
+  };
   const source = new FilesSource({
     dir,
     log: silent,
@@ -51,7 +55,8 @@ test.for(BAD_INPUT)("$stage: $name", async (input, { skip }) => {
       if (line !== undefined) expect(found[i]?.line).toBe(line);
       if (path !== undefined) expect(found[i]?.path).toBe(path);
     }
-    for (const object of [...GOOD_STANDS, ...(input.stands ?? [])]) expect(there(object), `${object} stands`).toBe(true);
+    for (const object of [...GOOD_STANDS, ...(input.stands ?? [])])
+      expect(there(object), `${object} stands`).toBe(true);
     for (const object of input.falls ?? []) expect(there(object), `${object} falls`).toBe(false);
   } finally {
     rmSync(dir, { recursive: true, force: true });

@@ -16,10 +16,18 @@ import { change, changes, start } from "./arbitrary.ts";
 const TRUST = { bundle: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", trustDomain: "cluster.local" };
 const RUNS = { numRuns: 300 };
 
-const versions = (resources: Resources) => Object.fromEntries(TYPES.map((type) => [type, Object.fromEntries([...resources[type]].map(([name, r]) => [name, r.version]))]));
+const versions = (resources: Resources) =>
+  Object.fromEntries(
+    TYPES.map((type) => [type, Object.fromEntries([...resources[type]].map(([name, r]) => [name, r.version]))]),
+  );
 
 /** As one object, so that order counts too. */
-const plain = (mesh: Mesh) => ({ ...mesh, services: [...mesh.services], groups: [...mesh.groups], groupOf: [...mesh.groupOf] });
+const plain = (mesh: Mesh) => ({
+  ...mesh,
+  services: [...mesh.services],
+  groups: [...mesh.groups],
+  groupOf: [...mesh.groupOf],
+});
 
 test("a compiler that has seen everything gives what a new one gives", () => {
   fc.assert(
@@ -39,8 +47,12 @@ test("a compiler that has seen everything gives what a new one gives", () => {
 
 test("the mesh and its problems are the same whatever the order of input", () => {
   const nameOf = (c: Change) => `${c.kind}/${c.namespace}/${c.name}`;
-  const objects = fc.array(change, { maxLength: 30 }).map((list) => [...new Map([...start, ...list].map((c) => [nameOf(c), c])).values()]);
-  const shuffled = objects.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length, maxLength: list.length })));
+  const objects = fc
+    .array(change, { maxLength: 30 })
+    .map((list) => [...new Map([...start, ...list].map((c) => [nameOf(c), c])).values()]);
+  const shuffled = objects.chain((list) =>
+    fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length, maxLength: list.length })),
+  );
   fc.assert(
     fc.property(shuffled, ([one, other]) => {
       const of = (list: Change[]) => compile(apply(EMPTY_WORLD, list));
@@ -82,7 +94,9 @@ describe("a builder on both its paths", () => {
           const fresh = new Builder().mesh(mesh, world, TRUST).changed;
           expect([...published.keys()].sort()).toEqual([...fresh.keys()].sort());
           for (const [group, resources] of fresh) {
-            expect(versions(published.get(group) as Resources), `group ${group}, reach ${reach}`).toEqual(versions(resources));
+            expect(versions(published.get(group) as Resources), `group ${group}, reach ${reach}`).toEqual(
+              versions(resources),
+            );
             expect(missing(resources)).toEqual([]);
             expect(builder.resources(group)).toBe(published.get(group));
           }

@@ -60,8 +60,7 @@ export class ProxyModel {
 
   constructor(options: ModelOptions) {
     this.options = options;
-    const maps = () => ({ CDS: new Map(), EDS: new Map(), SDS: new Map(), LDS: new Map(), RDS: new Map() });
-    this.held = maps();
+    this.held = { CDS: new Map(), EDS: new Map(), SDS: new Map(), LDS: new Map(), RDS: new Map() };
     this.#names = { CDS: new Set(), EDS: new Set(), SDS: new Set(), LDS: new Set(), RDS: new Set() };
   }
 
@@ -271,6 +270,7 @@ export interface Ended {
 }
 
 const pass = (bytes: Buffer): Buffer => bytes;
+const pem = (text: string | undefined): Buffer | null => (text === undefined ? null : Buffer.from(text));
 
 /** One proxy on one connection of its own. */
 export class AdsClient {
@@ -291,7 +291,6 @@ export class AdsClient {
   /** Opens a connection and a stream; a model that asked for something before asks for it again. */
   connect(): this {
     const { address, tls, protocol, metadata = {} } = this.#options;
-    const pem = (text: string | undefined) => (text === undefined ? null : Buffer.from(text));
     const credentials = grpc.credentials.createSsl(pem(tls.roots), pem(tls.privateKey), pem(tls.certificate));
     this.#client = new grpc.Client(address, credentials, {
       "grpc.ssl_target_name_override": tls.serverName,

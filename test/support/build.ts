@@ -30,7 +30,8 @@ export const account = (full: string): Identity => identity(parts(full).namespac
 /** `ns/svc`. */
 export const serviceRef = (full: string): ServiceName => serviceName(parts(full).namespace, parts(full).name);
 
-export const flat = (...changes: readonly Changes[]): Change[] => (changes as readonly unknown[]).flat(Infinity) as Change[];
+export const flat = (...changes: readonly Changes[]): Change[] =>
+  (changes as readonly unknown[]).flat(Infinity) as Change[];
 
 /** The world after these changes, from nothing. */
 export const world = (...changes: readonly Changes[]): World => apply(EMPTY_WORLD, flat(...changes));
@@ -109,7 +110,11 @@ export function workload(of: string, options: WorkloadOptions = {}): Workload {
 }
 
 /** @param full - `ns/pod` */
-export function pod(full: string, of: Workload, more: { ready?: boolean; ip?: string; terminating?: boolean } = {}): Change {
+export function pod(
+  full: string,
+  of: Workload,
+  more: { ready?: boolean; ip?: string; terminating?: boolean } = {},
+): Change {
   const { namespace: ns, name } = parts(full);
   const { ready = true, ip = ipOf(full, 2), terminating = false } = more;
   return {
@@ -127,7 +132,12 @@ export function pods(of: Workload, count = 1): Change[] {
 }
 
 /** @param ports - port numbers by the Service port's name */
-export function slice(of: string, ports: Readonly<Record<string, number>>, endpoints: readonly (string | Endpoint)[], name = `${parts(of).name}-1`): Change {
+export function slice(
+  of: string,
+  ports: Readonly<Record<string, number>>,
+  endpoints: readonly (string | Endpoint)[],
+  name = `${parts(of).name}-1`,
+): Change {
   const { namespace: ns } = parts(of);
   return {
     kind: "EndpointSlice",
@@ -152,7 +162,8 @@ export interface TargetOptions {
   readonly port?: number;
 }
 
-const subject = (of: string | SubjectRef): SubjectRef => (typeof of === "string" ? { kind: "ServiceAccount", ...parts(of) } : of);
+const subject = (of: string | SubjectRef): SubjectRef =>
+  typeof of === "string" ? { kind: "ServiceAccount", ...parts(of) } : of;
 
 export function target(full: string, { to, from, rules, port }: TargetOptions): Change {
   const { namespace: ns, name } = parts(full);
@@ -172,7 +183,11 @@ export function target(full: string, { to, from, rules, port }: TargetOptions): 
 
 export function routeGroup(full: string, matches: readonly (Partial<HTTPMatch> & { name: string })[]): Change {
   const place = parts(full);
-  return { kind: "HTTPRouteGroup", ...place, value: { ...place, matches: matches.map((m) => ({ methods: [], headers: [], ...m })) } };
+  return {
+    kind: "HTTPRouteGroup",
+    ...place,
+    value: { ...place, matches: matches.map((m) => ({ methods: [], headers: [], ...m })) },
+  };
 }
 
 export function tcpRoute(full: string, ports: readonly number[] = []): Change {
@@ -203,7 +218,10 @@ export function split(full: string, { service: root, backends, matches, created 
 }
 
 /** A Service with one workload, its pods and their endpoints; Service, account and label `app` have the same name. */
-export function app(full: string, options: ServiceOptions & { pods?: number; workload?: WorkloadOptions } = {}): Change[] {
+export function app(
+  full: string,
+  options: ServiceOptions & { pods?: number; workload?: WorkloadOptions } = {},
+): Change[] {
   const made = service(full, options);
   const ports = made.kind === "Service" ? (made.value?.ports ?? []) : [];
   const running = pods(workload(full, options.workload), options.pods ?? 1);

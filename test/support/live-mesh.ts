@@ -34,7 +34,9 @@ export function lacking(reason: string | undefined): boolean {
 }
 
 export const osmManifestsMissing = (): string | undefined =>
-  existsSync(join(OSM_MANIFESTS, "apps")) ? undefined : `OSM's manifests are not in ${OSM_MANIFESTS} (HEDDLE_OSM_MANIFESTS)`;
+  existsSync(join(OSM_MANIFESTS, "apps"))
+    ? undefined
+    : `OSM's manifests are not in ${OSM_MANIFESTS} (HEDDLE_OSM_MANIFESTS)`;
 
 /** A client inside one pod. */
 export class PodClient {
@@ -128,13 +130,19 @@ export class LiveMesh {
   }
 
   async ready(): Promise<void> {
-    await until("every pod is ready", () => this.mesh.pods().length > 0 && this.mesh.pods().every((p) => p.status?.ready), 60_000);
+    await until(
+      "every pod is ready",
+      () => this.mesh.pods().length > 0 && this.mesh.pods().every((p) => p.status?.ready),
+      60_000,
+    );
   }
 
   async client(prefix: string): Promise<PodClient> {
     const { metadata } = this.pod(prefix).manifest;
     const found = await until(`the record has pod ${prefix}`, () => {
-      const record = readRecord(this.mesh.id)?.pods.find((p) => p.namespace === metadata.namespace && p.name === metadata.name);
+      const record = readRecord(this.mesh.id)?.pods.find(
+        (p) => p.namespace === metadata.namespace && p.name === metadata.name,
+      );
       const container = record?.containers.find((c) => c.name !== "envoy");
       return record && container ? { record, container } : undefined;
     });

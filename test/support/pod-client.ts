@@ -82,7 +82,12 @@ function http(call: HttpCall): Promise<HttpResult> {
     const agent = call.connection === undefined ? new Agent({ keepAlive: false }) : agentOf(call.connection);
     let socket = 0;
     const fail = (error: Error) => resolve({ status: 0, body: "", headers: {}, error: error.message, socket });
-    const req = request(call.url, { method: call.method ?? "GET", headers: { ...call.headers }, agent, timeout: 10_000 });
+    const req = request(call.url, {
+      method: call.method ?? "GET",
+      headers: { ...call.headers },
+      agent,
+      timeout: 10_000,
+    });
     req.on("socket", (s) => {
       if (!sockets.has(s)) sockets.set(s, ++socketCount);
       socket = sockets.get(s) ?? 0;
@@ -111,15 +116,25 @@ function load(id: number, task: Load): { stop: boolean; done: Promise<LoadResult
   const state = { stop: false, done: Promise.resolve<LoadResult>({ statuses, identities, errors }) };
   const worker = async (n: number) => {
     while (!state.stop && left-- > 0) {
-      const result = await http({ op: "http", url: task.url, headers: task.headers ?? {}, connection: `load-${id}-${n}` });
+      const result = await http({
+        op: "http",
+        url: task.url,
+        headers: task.headers ?? {},
+        connection: `load-${id}-${n}`,
+      });
       statuses[result.status] = (statuses[result.status] ?? 0) + 1;
       const identity = result.headers["identity"] ?? "";
       identities[identity] = (identities[identity] ?? 0) + 1;
-      if (result.status !== 200 && errors.length < 20) errors.push(`${result.status} ${result.error ?? result.body.slice(0, 200)}`);
+      if (result.status !== 200 && errors.length < 20)
+        errors.push(`${result.status} ${result.error ?? result.body.slice(0, 200)}`);
       if (task.pause) await new Promise((resolve) => setTimeout(resolve, task.pause));
     }
   };
-  state.done = Promise.all(Array.from({ length: task.workers }, (_, n) => worker(n))).then(() => ({ statuses, identities, errors }));
+  state.done = Promise.all(Array.from({ length: task.workers }, (_, n) => worker(n))).then(() => ({
+    statuses,
+    identities,
+    errors,
+  }));
   return state;
 }
 
@@ -133,7 +148,14 @@ function tcp(task: { host: string; port: number; send: string; keep?: string }):
   });
 }
 
-function tls(task: { host: string; port: number; cert: string; key: string; servername: string; send: string }): Promise<BytesResult> {
+function tls(task: {
+  host: string;
+  port: number;
+  cert: string;
+  key: string;
+  servername: string;
+  send: string;
+}): Promise<BytesResult> {
   return new Promise((resolve) => {
     const { host, port, cert, key, servername } = task;
     const socket = connectTls({ host, port, cert, key, servername, ALPNProtocols: ["osm"], rejectUnauthorized: false });

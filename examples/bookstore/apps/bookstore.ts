@@ -36,7 +36,11 @@ async function restock(): Promise<void> {
   let refused = 0;
   while (toRestock > 0) {
     const amount = toRestock;
-    const { status, says } = await call(warehouse, { method: "POST", headers: { "content-type": "text/plain" } }, String(amount));
+    const { status, says } = await call(
+      warehouse,
+      { method: "POST", headers: { "content-type": "text/plain" } },
+      String(amount),
+    );
     if (status === 200) {
       toRestock -= amount;
       if (refused > 0) log(`restocked again, after ${refused} refusals`);

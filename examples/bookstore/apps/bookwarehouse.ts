@@ -62,7 +62,8 @@ function keepConnected(pause: number): void {
     // What was on its way may be booked or not; twice is better than never here.
     sent = 0;
     database = undefined;
-    if (wasOpen || pause === RECONNECT_AFTER.least) log(`database ${DATABASE.host}:${DATABASE.port} is not there: ${reason}`);
+    if (wasOpen || pause === RECONNECT_AFTER.least)
+      log(`database ${DATABASE.host}:${DATABASE.port} is not there: ${reason}`);
     const next = wasOpen ? RECONNECT_AFTER.least : Math.min(pause * 2, RECONNECT_AFTER.most);
     setTimeout(() => keepConnected(next), pause);
   });

@@ -42,7 +42,8 @@ export function catalogOf(files: Iterable<FileEntry>, fileName: (path: string) =
     const file = fileName(path);
     for (const document of documents) {
       for (const { value, prefix } of unlisted(document.value, "", 0)) {
-        const lineOf = (field: string) => document.lineOf(prefix === "" || field === "" ? `${prefix}${field}` : `${prefix}.${field}`);
+        const lineOf = (field: string) =>
+          document.lineOf(prefix === "" || field === "" ? `${prefix}${field}` : `${prefix}.${field}`);
         const place = { file, line: lineOf(""), lineOf };
         const { entry, problem } = entryOf(value, place);
         if (problem) problems.push(placed(problem, place));
@@ -64,7 +65,8 @@ export function catalogOf(files: Iterable<FileEntry>, fileName: (path: string) =
 function* unlisted(value: unknown, prefix: string, depth: number): Generator<{ value: unknown; prefix: string }> {
   const kind = isRaw(value) ? value["kind"] : undefined;
   const items = isRaw(value) ? value["items"] : undefined;
-  if (depth > 4 || typeof kind !== "string" || !kind.endsWith("List") || !Array.isArray(items)) return yield { value, prefix };
+  if (depth > 4 || typeof kind !== "string" || !kind.endsWith("List") || !Array.isArray(items))
+    return yield { value, prefix };
   for (const [i, item] of items.entries()) yield* unlisted(item, at(at(prefix, "items"), i), depth + 1);
 }
 
@@ -78,7 +80,8 @@ function entryOf(value: unknown, place: Pick<Entry, "file" | "line" | "lineOf">)
   const controller = controllerOf(group, version, ref.kind);
   if (!controller) {
     const reader = new Reader(ref);
-    if (ref.kind.endsWith("List") && raw["items"] !== undefined) reader.wrong(raw["items"], "items", "a list", "nothing in it counts");
+    if (ref.kind.endsWith("List") && raw["items"] !== undefined)
+      reader.wrong(raw["items"], "items", "a list", "nothing in it counts");
     const [problem] = reader.problems;
     return problem ? { problem } : { entry: { ref, raw, ...place } };
   }
@@ -90,7 +93,8 @@ function entryOf(value: unknown, place: Pick<Entry, "file" | "line" | "lineOf">)
     for (const key of ["name", "namespace"] as const) {
       const given = metadata[key];
       if (key === "namespace" && (given === undefined || given === null || given === "")) continue;
-      if (typeof given !== "string" || !isName(given)) reader.wrong(given, `metadata.${key}`, NAME_WANTED, "no pod is made of it");
+      if (typeof given !== "string" || !isName(given))
+        reader.wrong(given, `metadata.${key}`, NAME_WANTED, "no pod is made of it");
     }
   }
   const [problem] = reader.problems;
@@ -111,5 +115,13 @@ function duplicate(entry: Entry, known: Entry, path: string): Problem {
   const folder = entry.file.slice(0, entry.file.length - path.length);
   const where = known.file.startsWith(folder) ? known.file.slice(folder.length) : known.file;
   const message = `${entry.ref.kind} ${name} is at ${where}:${known.line} and again at ${path}:${entry.line}, so the second has no effect; remove one of them.`;
-  return { code: "duplicate", severity: "error", object: entry.ref, path: "", message, file: entry.file, line: entry.line };
+  return {
+    code: "duplicate",
+    severity: "error",
+    object: entry.ref,
+    path: "",
+    message,
+    file: entry.file,
+    line: entry.line,
+  };
 }

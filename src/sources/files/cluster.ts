@@ -59,7 +59,8 @@ export class Cluster {
       problems.push(...decoded.problems.map((problem) => (entry ? placed(problem, entry) : problem)));
       return decoded;
     };
-    const keyOf = ({ ref, file, line }: Entry) => `${ref.kind}/${ref.namespace}/${ref.name}/${ref.name === "" ? `${file}:${line}` : ""}`;
+    const keyOf = ({ ref, file, line }: Entry) =>
+      `${ref.kind}/${ref.namespace}/${ref.name}/${ref.name === "" ? `${file}:${line}` : ""}`;
 
     const namespaces = this.#namespaces(entries, decode, keyOf);
     const { pods, owners } = this.#podsOf(entries, namespaces, problems);
@@ -67,7 +68,11 @@ export class Cluster {
     for (const [name, { pod, status }] of running) {
       const raw = this.#raws.get(`Pod/${name}`, [pod, status], () => podObject(pod, status));
       const owner = owners.get(name);
-      decode(`Pod/${name}/`, raw, owner && { file: owner.file, lineOf: (path) => owner.lineOf(`spec.template.${path}`) });
+      decode(
+        `Pod/${name}/`,
+        raw,
+        owner && { file: owner.file, lineOf: (path) => owner.lineOf(`spec.template.${path}`) },
+      );
     }
     const byNamespace = Map.groupBy(running.values(), ({ pod }) => pod.metadata.namespace);
 
@@ -86,19 +91,30 @@ export class Cluster {
   }
 
   /** Namespaces that have no object are in the mesh: a folder needs none. */
-  #namespaces(entries: readonly Entry[], decode: (key: string, raw: Raw, entry?: Place) => Decoded, keyOf: (entry: Entry) => string) {
+  #namespaces(
+    entries: readonly Entry[],
+    decode: (key: string, raw: Raw, entry?: Place) => Decoded,
+    keyOf: (entry: Entry) => string,
+  ) {
     const namespaces = new Map<string, Namespace>();
     const keep = (decoded: Decoded) => {
-      for (const change of decoded.changes) if (change.kind === "Namespace" && change.value) namespaces.set(change.name, change.value);
+      for (const change of decoded.changes)
+        if (change.kind === "Namespace" && change.value) namespaces.set(change.name, change.value);
     };
     for (const entry of entries) if (entry.ref.kind === "Namespace") keep(decode(keyOf(entry), entry.raw, entry));
-    const named = new Set(entries.filter((entry) => entry.ref.kind !== "Namespace").map((entry) => entry.ref.namespace));
+    const named = new Set(
+      entries.filter((entry) => entry.ref.kind !== "Namespace").map((entry) => entry.ref.namespace),
+    );
     for (const name of [...named].sort()) {
       if (!isName(name) || namespaces.has(name)) continue;
       const raw = this.#raws.get(`Namespace/${name}`, [], () => ({
         apiVersion: "v1",
         kind: "Namespace",
-        metadata: { name, labels: { [LABEL_MONITORED_BY]: "heddle" }, annotations: { [ANNOTATION_INJECTION]: "enabled" } },
+        metadata: {
+          name,
+          labels: { [LABEL_MONITORED_BY]: "heddle" },
+          annotations: { [ANNOTATION_INJECTION]: "enabled" },
+        },
       }));
       keep(decode(`Namespace//${name}/made`, raw));
     }
@@ -112,14 +128,24 @@ export class Cluster {
       const { controller, ref, raw } = entry;
       const namespace = namespaces.get(ref.namespace);
       if (!controller || !namespace) continue;
-      const made = this.#made.get(`${controller}/${ref.namespace}/${ref.name}`, [raw, namespace], () => podsOf(controller, ref, raw, namespace));
+      const made = this.#made.get(`${controller}/${ref.namespace}/${ref.name}`, [raw, namespace], () =>
+        podsOf(controller, ref, raw, namespace),
+      );
       problems.push(...made.problems.map((problem) => placed(problem, entry)));
       for (const pod of made.pods) {
         const name = podName(ref.namespace, pod.metadata.name);
         const other = owners.get(name);
         if (other) {
           const message = `Pod ${name} is already made of ${other.ref.kind} ${other.ref.name} at line ${other.line} of ${other.file}, so ${ref.kind} ${ref.name} does not make it; rename one of them.`;
-          problems.push({ code: "duplicate", severity: "error", object: ref, path: "metadata.name", message, file: entry.file, line: entry.line });
+          problems.push({
+            code: "duplicate",
+            severity: "error",
+            object: ref,
+            path: "metadata.name",
+            message,
+            file: entry.file,
+            line: entry.line,
+          });
           continue;
         }
         const before = this.#pods.get(name);
@@ -141,7 +167,10 @@ export class Cluster {
     for (const [name, pod] of pods) {
       const ip = ips.get(name);
       // Kept by its address, so that a pod that did not change is not made again.
-      const status = this.#raws.get(`status/${name}`, [ip], () => ({ ...assumed, ...(ip ? { ip } : {}) })) as unknown as PodStatus;
+      const status = this.#raws.get(`status/${name}`, [ip], () => ({
+        ...assumed,
+        ...(ip ? { ip } : {}),
+      })) as unknown as PodStatus;
       out.set(name, { pod, status });
     }
     return out;
@@ -164,11 +193,21 @@ export class Cluster {
       const reader = new Reader(entry.ref);
       const path = spec["clusterIP"] === undefined ? "spec.clusterIPs[0]" : "spec.clusterIP";
       const then = "it gets another address";
-      if (typeof written !== "string" || !isAddress(written)) reader.wrong(written, path, "an IP address or None", then);
+      if (typeof written !== "string" || !isAddress(written))
+        reader.wrong(written, path, "an IP address or None", then);
       else if (!inside(this.#subnets.services, written)) {
-        reader.report("bad-field", path, `${path} is ${written}, which is not in this run's range of virtual IPs, so ${then}; leave it out to be silent about it.`, "hint");
+        reader.report(
+          "bad-field",
+          path,
+          `${path} is ${written}, which is not in this run's range of virtual IPs, so ${then}; leave it out to be silent about it.`,
+          "hint",
+        );
       } else if ([...fixed.values()].includes(written)) {
-        reader.report("bad-field", path, `${path} is ${written}, which another Service has, so ${then}; write one that is free.`);
+        reader.report(
+          "bad-field",
+          path,
+          `${path} is ${written}, which another Service has, so ${then}; write one that is free.`,
+        );
       } else fixed.set(name, written);
       problems.push(...reader.problems.map((problem) => placed(problem, entry)));
     }
@@ -189,7 +228,9 @@ export class Cluster {
     const spec = raw["spec"] as Raw;
     const selected = running.filter(({ pod }) => selects(service, pod));
     const deps = [service, ...selected.flatMap(({ pod, status }) => [pod, status])];
-    return this.#slices.get(service.name, deps, () => endpointSlices(service, spec["publishNotReadyAddresses"] === true, selected));
+    return this.#slices.get(service.name, deps, () =>
+      endpointSlices(service, spec["publishNotReadyAddresses"] === true, selected),
+    );
   }
 }
 

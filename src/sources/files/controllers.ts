@@ -38,7 +38,8 @@ const ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
 function letters(content: string, length: number): string {
   const digest = hash(content);
   let out = "";
-  for (let i = 0; i < length; i++) out += ALPHABET[Number.parseInt(digest.slice(i * 2, i * 2 + 2), 16) % ALPHABET.length];
+  for (let i = 0; i < length; i++)
+    out += ALPHABET[Number.parseInt(digest.slice(i * 2, i * 2 + 2), 16) % ALPHABET.length];
   return out;
 }
 
@@ -57,11 +58,17 @@ export function podsOf(kind: Controller, ref: ObjectRef, object: Raw, namespace:
   const reader = new Reader(ref);
   const none = { pods: [], problems: reader.problems };
   if (kind === "CronJob") {
-    reader.report("unknown-kind", "", `CronJobs are not run from a folder, so no pod is made of ${ref.name}; make a Job of it to run it once.`, "hint");
+    reader.report(
+      "unknown-kind",
+      "",
+      `CronJobs are not run from a folder, so no pod is made of ${ref.name}; make a Job of it to run it once.`,
+      "hint",
+    );
     return none;
   }
   const spec = kind === "Pod" ? object : reader.map(object["spec"], "spec", "no pod is made of it");
-  const template = spec && (kind === "Pod" ? templateOf(reader, object, "") : templateOf(reader, spec["template"], "spec.template"));
+  const template =
+    spec && (kind === "Pod" ? templateOf(reader, object, "") : templateOf(reader, spec["template"], "spec.template"));
   if (!spec || !template) return none;
   if (!selects(reader, spec, kind, template)) return none;
   const instances = instancesOf(reader, kind, ref, spec, template);
@@ -72,10 +79,15 @@ function templateOf(reader: Reader, value: unknown, path: string): Template | un
   if (value === undefined || value === null) return reader.missing(path, "no pod is made of it");
   const raw = reader.map(value, path, "no pod is made of it");
   if (!raw) return undefined;
-  const metadata = raw["metadata"] === undefined || raw["metadata"] === null ? {} : reader.map(raw["metadata"], at(path, "metadata"), "its labels are not seen");
+  const metadata =
+    raw["metadata"] === undefined || raw["metadata"] === null
+      ? {}
+      : reader.map(raw["metadata"], at(path, "metadata"), "its labels are not seen");
   const strings = (key: string) => {
     const field = metadata?.[key];
-    return field === undefined || field === null ? {} : (reader.strings(field, at(at(path, "metadata"), key), "it is not set") ?? {});
+    return field === undefined || field === null
+      ? {}
+      : (reader.strings(field, at(at(path, "metadata"), key), "it is not set") ?? {});
   };
   const spec = podSpec(reader, raw["spec"], at(path, "spec"));
   if (!spec) return undefined;
@@ -92,7 +104,11 @@ function selects(reader: Reader, spec: Raw, kind: Controller, template: Template
   for (const [key, value] of Object.entries(isRaw(wanted) ? wanted : {})) {
     if (template.labels[key] === value) continue;
     const where = at(path, key);
-    reader.report("bad-field", where, `${where} is not a label of spec.template, so no pod is made of it, as Kubernetes refuses it; give both the same label.`);
+    reader.report(
+      "bad-field",
+      where,
+      `${where} is not a label of spec.template, so no pod is made of it, as Kubernetes refuses it; give both the same label.`,
+    );
     return false;
   }
   return true;
@@ -104,7 +120,11 @@ function count(reader: Reader, spec: Raw, key: string, fallback: number): number
   const path = at("spec", key);
   const read = reader.integer(value, path, `it counts as ${fallback}`) ?? fallback;
   if (read <= LIMITS.replicas) return read;
-  reader.report("too-large", path, `${path} is ${read} where at most ${LIMITS.replicas} pods are made of one object, so ${LIMITS.replicas} are made; lower it.`);
+  reader.report(
+    "too-large",
+    path,
+    `${path} is ${read} where at most ${LIMITS.replicas} pods are made of one object, so ${LIMITS.replicas} are made; lower it.`,
+  );
   return LIMITS.replicas;
 }
 
@@ -119,11 +139,19 @@ function instancesOf(reader: Reader, kind: Controller, ref: ObjectRef, spec: Raw
       const hash10 = letters(template.hash, 10);
       const owner = { kind: "ReplicaSet", name: `${ref.name}-${hash10}` };
       const labels = { "pod-template-hash": hash10 };
-      return numbered(count(reader, spec, "replicas", 1)).map((i) => ({ name: generated(owner.name, suffix(i)), labels, owner }));
+      return numbered(count(reader, spec, "replicas", 1)).map((i) => ({
+        name: generated(owner.name, suffix(i)),
+        labels,
+        owner,
+      }));
     }
     case "ReplicaSet":
     case "ReplicationController":
-      return numbered(count(reader, spec, "replicas", 1)).map((i) => ({ name: generated(ref.name, suffix(i)), labels: {}, owner: { kind, name: ref.name } }));
+      return numbered(count(reader, spec, "replicas", 1)).map((i) => ({
+        name: generated(ref.name, suffix(i)),
+        labels: {},
+        owner: { kind, name: ref.name },
+      }));
     case "DaemonSet": {
       const labels = { "controller-revision-hash": letters(template.hash, 10), "pod-template-generation": "1" };
       return [{ name: generated(ref.name, suffix(0)), labels, owner: { kind, name: ref.name } }];
@@ -131,7 +159,8 @@ function instancesOf(reader: Reader, kind: Controller, ref: ObjectRef, spec: Raw
     case "StatefulSet":
       return statefulSet(reader, ref, spec, template);
     case "Job": {
-      const completions = spec["completions"] === undefined ? Number.POSITIVE_INFINITY : count(reader, spec, "completions", 1);
+      const completions =
+        spec["completions"] === undefined ? Number.POSITIVE_INFINITY : count(reader, spec, "completions", 1);
       const labels = { "job-name": ref.name, "batch.kubernetes.io/job-name": ref.name };
       return numbered(Math.min(count(reader, spec, "parallelism", 1), completions)).map((i) => {
         const indexed = spec["completionMode"] === "Indexed";
@@ -149,9 +178,15 @@ function instancesOf(reader: Reader, kind: Controller, ref: ObjectRef, spec: Raw
 
 function statefulSet(reader: Reader, ref: ObjectRef, spec: Raw, template: Template): Instance[] {
   const given = spec["serviceName"];
-  const subdomain = given === undefined || given === null ? undefined : reader.string(given, "spec.serviceName", "its pods have no names of their own", LIMITS.name);
+  const subdomain =
+    given === undefined || given === null
+      ? undefined
+      : reader.string(given, "spec.serviceName", "its pods have no names of their own", LIMITS.name);
   const ordinals = isRaw(spec["ordinals"]) ? spec["ordinals"] : {};
-  const start = ordinals["start"] === undefined ? 0 : (reader.integer(ordinals["start"], "spec.ordinals.start", "it counts as 0") ?? 0);
+  const start =
+    ordinals["start"] === undefined
+      ? 0
+      : (reader.integer(ordinals["start"], "spec.ordinals.start", "it counts as 0") ?? 0);
   const revision = `${ref.name}-${letters(template.hash, 10)}`;
   return Array.from({ length: count(reader, spec, "replicas", 1) }, (_, i) => {
     const name = `${ref.name}-${start + i}`;
@@ -170,8 +205,15 @@ function statefulSet(reader: Reader, ref: ObjectRef, spec: Raw, template: Templa
 
 function podOf(ref: ObjectRef, namespace: Namespace, template: Template, instance: Instance): PodManifest {
   const place = `${ref.namespace}/${instance.name}`;
-  const injected = mustInject(namespace, { annotations: template.annotations, hostNetwork: template.spec.hostNetwork ?? false });
-  const scrape = { "prometheus.io/scrape": "true", "prometheus.io/port": "15010", "prometheus.io/path": "/stats/prometheus" };
+  const injected = mustInject(namespace, {
+    annotations: template.annotations,
+    hostNetwork: template.spec.hostNetwork ?? false,
+  });
+  const scrape = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": "15010",
+    "prometheus.io/path": "/stats/prometheus",
+  };
   return {
     metadata: {
       name: instance.name,

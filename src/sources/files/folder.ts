@@ -55,22 +55,46 @@ interface Walk {
 }
 
 /** Never rejects. */
-export async function readFolder(dir: string, before: ReadonlyMap<string, FileEntry> = new Map(), read: ReadFile = readBounded): Promise<Folder> {
+export async function readFolder(
+  dir: string,
+  before: ReadonlyMap<string, FileEntry> = new Map(),
+  read: ReadFile = readBounded,
+): Promise<Folder> {
   const walk: Walk = { dir, before, read, files: new Map(), problems: [], directories: new Map() };
   await walkDirectory(walk, "", new Set());
   const files = new Map([...walk.files].sort(([a], [b]) => (a < b ? -1 : 1)));
-  return { files, problems: walk.problems, directories: walk.directories, ...(walk.again === undefined ? {} : { again: walk.again }) };
+  return {
+    files,
+    problems: walk.problems,
+    directories: walk.directories,
+    ...(walk.again === undefined ? {} : { again: walk.again }),
+  };
 }
 
 function problemOf(dir: string, path: string, code: ProblemCode, message: string, line?: number): Problem {
   const object = { kind: "File", namespace: "", name: path || "." };
-  return { code, severity: "error", object, path: "", message, file: join(dir, path), ...(line === undefined ? {} : { line }) };
+  return {
+    code,
+    severity: "error",
+    object,
+    path: "",
+    message,
+    file: join(dir, path),
+    ...(line === undefined ? {} : { line }),
+  };
 }
 
 async function walkDirectory(walk: Walk, path: string, above: ReadonlySet<string>): Promise<void> {
   const full = join(walk.dir, path);
   const report = (why: string) => {
-    walk.problems.push(problemOf(walk.dir, path, "unreadable", `The folder ${path || walk.dir} ${why}, so nothing in it counts; correct or remove it.`));
+    walk.problems.push(
+      problemOf(
+        walk.dir,
+        path,
+        "unreadable",
+        `The folder ${path || walk.dir} ${why}, so nothing in it counts; correct or remove it.`,
+      ),
+    );
   };
   let entries: Dirent[];
   let id: string;
@@ -111,14 +135,17 @@ async function walkEntry(walk: Walk, path: string, above: ReadonlySet<string>): 
   const full = join(walk.dir, path);
   const manifest = /\.(ya?ml|json)$/i.test(path);
   const report = (why: string, code: ProblemCode = "unreadable") => {
-    walk.problems.push(problemOf(walk.dir, path, code, `${path} ${why}, so nothing in it counts; correct or remove it.`));
+    walk.problems.push(
+      problemOf(walk.dir, path, code, `${path} ${why}, so nothing in it counts; correct or remove it.`),
+    );
   };
   try {
     const stats = await stat(full, { bigint: true });
     if (stats.isDirectory()) return await walkDirectory(walk, path, above);
     if (!manifest) return;
     if (!stats.isFile()) return report("is neither a file nor a folder");
-    if (walk.files.size >= FOLDER_LIMITS.files) return report(`is one file more than the ${FOLDER_LIMITS.files} that are read`, "too-large");
+    if (walk.files.size >= FOLDER_LIMITS.files)
+      return report(`is one file more than the ${FOLDER_LIMITS.files} that are read`, "too-large");
     const before = walk.before.get(path);
     const signature = `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
     if (before?.signature === signature) return void walk.files.set(path, before);
@@ -148,7 +175,13 @@ function entryOf(dir: string, path: string, signature: string, bytes: Buffer): F
   }
   const { documents, errors } = parseYaml(text);
   const problems = errors.map(({ line, reason }) =>
-    problemOf(dir, path, "bad-yaml", `${path} is not YAML from line ${line} on (${reason}), so this document has no effect; correct it.`, line),
+    problemOf(
+      dir,
+      path,
+      "bad-yaml",
+      `${path} is not YAML from line ${line} on (${reason}), so this document has no effect; correct it.`,
+      line,
+    ),
   );
   return { path, signature, documents, problems };
 }
@@ -159,9 +192,14 @@ export const readBounded: ReadFile = async (path) => {
   try {
     const stats = await file.stat();
     if (!stats.isFile()) return { code: "unreadable", why: "is neither a file nor a folder" };
-    const tooLarge = { code: "too-large", why: `is larger than the ${FOLDER_LIMITS.fileBytes / 1024 / 1024} MiB that are read` } as const;
+    const tooLarge = {
+      code: "too-large",
+      why: `is larger than the ${FOLDER_LIMITS.fileBytes / 1024 / 1024} MiB that are read`,
+    } as const;
     if (stats.size > FOLDER_LIMITS.fileBytes) return tooLarge;
-    const buffer = Buffer.alloc(FOLDER_LIMITS.fileBytes + 1 > stats.size + 1 ? stats.size + 1 : FOLDER_LIMITS.fileBytes + 1);
+    const buffer = Buffer.alloc(
+      FOLDER_LIMITS.fileBytes + 1 > stats.size + 1 ? stats.size + 1 : FOLDER_LIMITS.fileBytes + 1,
+    );
     let length = 0;
     while (length < buffer.length) {
       const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);

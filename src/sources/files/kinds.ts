@@ -23,13 +23,25 @@ const PASSED_GROUPS: ReadonlySet<string> = new Set([
 
 const PASSED: Readonly<Record<string, readonly string[]>> = {
   "": [
-    "ConfigMap", "Secret", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "LimitRange", "ResourceQuota",
-    "Event", "Endpoints", "Node", "Binding", "PodTemplate", "ComponentStatus",
+    "ConfigMap",
+    "Secret",
+    "ServiceAccount",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "LimitRange",
+    "ResourceQuota",
+    "Event",
+    "Endpoints",
+    "Node",
+    "Binding",
+    "PodTemplate",
+    "ComponentStatus",
   ],
   apps: ["ControllerRevision"],
 };
 
-export const isPassedOver = (group: string, kind: string): boolean => PASSED_GROUPS.has(group) || (PASSED[group]?.includes(kind) ?? false);
+export const isPassedOver = (group: string, kind: string): boolean =>
+  PASSED_GROUPS.has(group) || (PASSED[group]?.includes(kind) ?? false);
 
 const CONTROLLERS = {
   Pod: "",
@@ -46,5 +58,7 @@ export type Controller = keyof typeof CONTROLLERS;
 
 /** The kind if objects of it make pods, a bare Pod being one of its own. */
 export function controllerOf(group: string, version: string, kind: string): Controller | undefined {
-  return Object.hasOwn(CONTROLLERS, kind) && CONTROLLERS[kind as Controller] === group && version === "v1" ? (kind as Controller) : undefined;
+  return Object.hasOwn(CONTROLLERS, kind) && CONTROLLERS[kind as Controller] === group && version === "v1"
+    ? (kind as Controller)
+    : undefined;
 }

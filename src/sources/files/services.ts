@@ -24,13 +24,21 @@ export const inside = (cidr: string, ip: string): boolean => ip.startsWith(`${pr
  * An address of the /16 for each name: by the name's own hash, so that one name's address does not follow from the others;
  * when two meet, the first in order of name has it. `fixed` are taken as they are.
  */
-export function addressesOf(cidr: string, names: readonly string[], fixed: ReadonlyMap<string, string> = new Map()): ReadonlyMap<string, string> {
+export function addressesOf(
+  cidr: string,
+  names: readonly string[],
+  fixed: ReadonlyMap<string, string> = new Map(),
+): ReadonlyMap<string, string> {
   const prefix = prefixOf(cidr);
   const out = new Map(fixed);
   const taken = new Set(fixed.values());
   for (const name of [...names].sort()) {
     if (out.has(name)) continue;
-    for (let tries = 0, n = Number.parseInt(hash(name).slice(0, 8), 16) % SIZE; tries < SIZE; tries++, n = (n + 1) % SIZE) {
+    for (
+      let tries = 0, n = Number.parseInt(hash(name).slice(0, 8), 16) % SIZE;
+      tries < SIZE;
+      tries++, n = (n + 1) % SIZE
+    ) {
       const ip = `${prefix}.${Math.floor(n / 254) + 1}.${(n % 254) + 1}`;
       if (taken.has(ip)) continue;
       taken.add(ip);
@@ -65,7 +73,8 @@ export interface RunningPod {
 
 /** Whether a Service selects a pod of its namespace. */
 export const selects = (service: Service, pod: PodManifest): boolean =>
-  service.selector !== undefined && Object.entries(service.selector).every(([key, value]) => pod.metadata.labels[key] === value);
+  service.selector !== undefined &&
+  Object.entries(service.selector).every(([key, value]) => pod.metadata.labels[key] === value);
 
 /**
  * The EndpointSlices of a Service: one for each set of port numbers that its pods have, as a named `targetPort` may be another

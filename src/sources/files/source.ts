@@ -167,13 +167,19 @@ export class FilesSource {
     const changes = this.#difference(this.#derived.changes);
     if (changes.length > 0) this.#sink?.apply(changes);
     const fileProblems = [...this.#folder.files.values()].flatMap((file) => file.problems);
-    const problems = [...this.#folder.problems, ...fileProblems, ...this.#catalog.problems, ...this.#derived.problems].sort(byPlace);
+    const problems = [
+      ...this.#folder.problems,
+      ...fileProblems,
+      ...this.#catalog.problems,
+      ...this.#derived.problems,
+    ].sort(byPlace);
     if (!isDeepStrictEqual(problems, this.#problems)) {
       this.#problems = problems;
       this.#sink?.problems(problems);
     }
     const pods = this.#derived.pods;
-    if (pods.length !== before.length || pods.some((pod, i) => pod !== before[i])) for (const listener of this.#listeners) listener();
+    if (pods.length !== before.length || pods.some((pod, i) => pod !== before[i]))
+      for (const listener of this.#listeners) listener();
   }
 
   /** What differs from what was told last; a value that is equal stays the same object. */

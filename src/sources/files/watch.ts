@@ -48,7 +48,8 @@ export class Watches {
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code;
         if (code !== "ENOENT") refused = true;
-        if (code !== "ENOENT" && !this.#poll) this.#log.warn("directory cannot be watched, so it is looked at every second", { path, code });
+        if (code !== "ENOENT" && !this.#poll)
+          this.#log.warn("directory cannot be watched, so it is looked at every second", { path, code });
       }
     }
     if (refused) this.#poll ??= setInterval(this.#changed, POLL).unref();

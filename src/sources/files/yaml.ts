@@ -3,7 +3,16 @@
  *
  * The schema is YAML 1.2's core schema with merge keys: strings, numbers, booleans, null; no tag makes code or an object with behaviour.
  */
-import { constructFromEvents, CORE_SCHEMA, EVENT_ID, getScalarValue, mergeTag, parseEvents, YAMLException, type Event } from "js-yaml";
+import {
+  constructFromEvents,
+  CORE_SCHEMA,
+  EVENT_ID,
+  getScalarValue,
+  mergeTag,
+  parseEvents,
+  YAMLException,
+  type Event,
+} from "js-yaml";
 
 export interface Document {
   readonly value: unknown;
@@ -27,7 +36,10 @@ const MAX_DEPTH = 500;
 const SCHEMA = CORE_SCHEMA.withTags(mergeTag);
 
 /** Never throws. A document with an error does not take the others of the file with it. */
-export function parseYaml(text: string): { readonly documents: readonly Document[]; readonly errors: readonly YamlError[] } {
+export function parseYaml(text: string): {
+  readonly documents: readonly Document[];
+  readonly errors: readonly YamlError[];
+} {
   const documents: Document[] = [];
   const errors: YamlError[] = [];
   for (const { source, line } of chunks(text)) {
@@ -73,10 +85,17 @@ function* perDocument(events: readonly Event[]): Generator<Event[]> {
 function construct(source: string, line: number, events: Event[]): Document | undefined {
   const [value] = constructFromEvents(events, { source, schema: SCHEMA, maxAliases: MAX_ALIASES });
   if (value === undefined || value === null) return undefined;
-  if (values(value) > MAX_VALUES) throw new YAMLException(`more than ${MAX_VALUES} values when its aliases are written out, or an alias within itself`);
+  if (values(value) > MAX_VALUES)
+    throw new YAMLException(
+      `more than ${MAX_VALUES} values when its aliases are written out, or an alias within itself`,
+    );
   const lineAt = (offset: number) => line + newlines(source, offset);
   const first = events.find((event) => event.type !== EVENT_ID.DOCUMENT);
-  return { value, line: lineAt(first ? startOf(first) : 0), lineOf: (path) => lineAt(offsetOf(source, events, segmentsOf(path))) };
+  return {
+    value,
+    line: lineAt(first ? startOf(first) : 0),
+    lineOf: (path) => lineAt(offsetOf(source, events, segmentsOf(path))),
+  };
 }
 
 /** Counts the values of a tree whose branches may be shared, and stops when there are too many; a cycle ends at the depth limit. */
@@ -147,7 +166,7 @@ function offsetOf(source: string, events: readonly Event[], segments: readonly (
     const type = events[node]?.type;
     let next = -1;
     if (typeof segment === "string" && type === EVENT_ID.MAPPING) {
-      for (let key = node + 1; key < events.length && events[key]?.type !== EVENT_ID.POP; ) {
+      for (let key = node + 1; key < events.length && events[key]?.type !== EVENT_ID.POP;) {
         const event = events[key] as Event;
         const value = skip(events, key);
         if (event.type === EVENT_ID.SCALAR && getScalarValue(source, event) === segment) {
@@ -159,7 +178,8 @@ function offsetOf(source: string, events: readonly Event[], segments: readonly (
       }
     } else if (typeof segment === "number" && type === EVENT_ID.SEQUENCE) {
       let item = node + 1;
-      for (let i = 0; i < segment && events[item] && events[item]?.type !== EVENT_ID.POP; i++) item = skip(events, item);
+      for (let i = 0; i < segment && events[item] && events[item]?.type !== EVENT_ID.POP; i++)
+        item = skip(events, item);
       if (events[item] && events[item]?.type !== EVENT_ID.POP) {
         next = item;
         offset = startOf(events[item] as Event);

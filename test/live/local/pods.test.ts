@@ -118,7 +118,7 @@ describeAsRoot("local pods", () => {
 
   test("a native sidecar starts before the applications and ends after them", async () => {
     const say = (name: string) =>
-      `console.log("up ${name}");setInterval(() => {}, 1000);process.on("SIGTERM", () => { console.log("down ${name}"); process.exit() })`;
+      `process.on("SIGTERM", () => { console.log("down ${name}"); process.exit() });setInterval(() => {}, 1000);console.log("up ${name}")`;
     const helper = {
       ...container(say("helper")),
       name: "helper",

@@ -115,9 +115,9 @@ describe("a removal", () => {
   test("of endpoints, secrets and routes waits for the clusters and listeners that use them", () => {
     const all = holding([c, e, s, r, out]);
     expect([remove(all, "EDS", "e"), remove(all, "SDS", "s"), remove(all, "RDS", "r")]).toEqual([
-      "wait",
-      "wait",
-      "wait",
+      "keep",
+      "keep",
+      "keep",
     ]);
     const none = holding([e, s, r]);
     expect([
@@ -166,11 +166,7 @@ function talk(first: Resources) {
     stream.receive({ typeUrl: TYPE_URLS[type], request: request({ nonce, error }) });
   };
   const connect = () => {
-    (ask("CDS"),
-      ask("EDS", ...first.EDS.keys()),
-      ask("SDS", ...first.SDS.keys()),
-      ask("LDS"),
-      ask("RDS", ...first.RDS.keys()));
+    for (const type of TYPES) ask(type, ...(type === "CDS" || type === "LDS" ? [] : first[type].keys()));
     for (let i = 0; i < sent.length; i++) answer(sent[i]!.type);
   };
   return { stream, clock, lines, sent, ask, answer, connect };

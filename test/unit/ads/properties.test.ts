@@ -1,5 +1,5 @@
 /** What must hold after, and during, any sequence of changes, answers, rejections, delays and reconnects. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { decodeRequest } from "../../../src/ads/codec.ts";
 import { Envelope } from "../../../src/ads/envelope.ts";

@@ -1,70 +1,9 @@
 /** The reducer, rule by rule. Quotations are from Envoy's "xDS REST and gRPC protocol" and the comments of discovery.proto. */
 import { describe, expect, test } from "vitest";
 import { setVersion } from "../../../src/ads/changes.ts";
-import { offer } from "../../../src/ads/offer.ts";
-import {
-  receive,
-  sendAgain,
-  subscription,
-  type Protocol,
-  type Request,
-  type Response,
-  type Subscription,
-} from "../../../src/ads/subscription.ts";
-import type { Resource, ResourceMap, Type } from "../../../src/xds/resource.ts";
-import { fake, mapOf, request } from "./fixtures.ts";
-
-/** One stream and type, driven by hand. */
-class Talk {
-  sub: Subscription;
-  target: ResourceMap = new Map();
-  held = new Set<string>();
-  limit = Infinity;
-
-  constructor(type: Type, protocol: Protocol) {
-    this.sub = subscription(type, protocol);
-  }
-
-  set(...resources: readonly Resource[]): Response | undefined {
-    this.target = mapOf(...resources);
-    return this.next();
-  }
-
-  ask(fields: Partial<Request>): Response | undefined {
-    this.sub = receive(this.sub, request(fields));
-    return this.next();
-  }
-
-  ack(more: Partial<Request> = {}): Response | undefined {
-    return this.ask({ nonce: this.sub.nonce, ...this.#again(), ...more });
-  }
-
-  nack(error = "no", more: Partial<Request> = {}): Response | undefined {
-    return this.ack({ error, ...more });
-  }
-
-  next(): Response | undefined {
-    const [sub, response] = offer(this.sub, this.target, (name) => this.held.has(name), this.limit);
-    this.sub = sub;
-    return response;
-  }
-
-  /** SotW repeats its names in every request. */
-  #again(): Partial<Request> {
-    if (this.sub.protocol === "delta") return {};
-    return { subscribe: [...(this.sub.wildcard && this.sub.explicit ? ["*"] : []), ...this.sub.names] };
-  }
-}
-
-const names = (response: Response | undefined) => response?.resources.map(({ name, version }) => `${name}@${version}`);
-const at = (...all: readonly Resource[]) => all.map(({ name, version }) => `${name}@${version}`);
-const [a1, a2, b1, b2] = [fake("CDS", "a", 1), fake("CDS", "a", 2), fake("CDS", "b", 1), fake("CDS", "b", 2)] as const;
-const [ea1, ea2, eb1, eb2] = [
-  fake("EDS", "a", 1),
-  fake("EDS", "a", 2),
-  fake("EDS", "b", 1),
-  fake("EDS", "b", 2),
-] as const;
+import { sendAgain } from "../../../src/ads/subscription.ts";
+import { fake, mapOf } from "./fixtures.ts";
+import { a1, a2, at, b1, b2, ea1, ea2, eb1, eb2, names, Talk } from "./talk.ts";
 
 describe("wildcard", () => {
   test.each(["delta", "sotw"] as const)("%s: a first request without names is one, of CDS and LDS only", (protocol) => {
@@ -325,75 +264,6 @@ describe("reconnect", () => {
     expect(talk.ask({ version: "another" })).toBeUndefined();
     talk.held.clear();
     expect(names(talk.next())).toEqual(at(x, y));
-  });
-});
-
-describe("rejection", () => {
-  test.each(["delta", "sotw"] as const)("%s: the same contents are not sent again, other resources are", (protocol) => {
-    const talk = new Talk("EDS", protocol);
-    talk.set(ea1, eb1);
-    talk.ask({ subscribe: ["a", "b"] });
-    talk.ack();
-    talk.set(ea2, eb1);
-    expect(talk.nack("a is bad")).toBeUndefined();
-    expect(talk.next()).toBeUndefined();
-    expect(talk.sub.nack).toMatchObject({ message: "a is bad", withheld: true });
-    expect(names(talk.set(ea2, eb2))).toEqual(at(eb2));
-    expect(talk.ack()).toBeUndefined();
-    expect(talk.sub.nack?.message).toBe("a is bad");
-  });
-
-  test("delta: once one of the rejected contents changes, all that was not confirmed is sent", () => {
-    const talk = new Talk("CDS", "delta");
-    talk.set(a1, b1);
-    talk.ask({});
-    talk.ack();
-    talk.set(a2, b2);
-    talk.nack();
-    const a3 = fake("CDS", "a", 3);
-    expect(names(talk.set(a3, b2))!.sort()).toEqual(at(a3, b2).sort());
-    talk.ack();
-    expect(talk.sub.nack).toBeUndefined();
-  });
-
-  test("delta: when the old contents come back they are sent, for nobody knows what was applied", () => {
-    const talk = new Talk("CDS", "delta");
-    talk.set(a1, b1);
-    talk.ask({});
-    talk.ack();
-    talk.set(a2, b2);
-    talk.nack();
-    expect(names(talk.set(a1, b1))!.sort()).toEqual(at(a1, b1).sort());
-    talk.ack();
-    expect(talk.sub.nack).toBeUndefined();
-    expect(talk.next()).toBeUndefined();
-  });
-
-  test("sotw: while a cluster is rejected, all clusters are sent with its last good content", () => {
-    const talk = new Talk("CDS", "sotw");
-    talk.set(a1, b1);
-    talk.ask({});
-    talk.ack();
-    talk.set(a2, b1);
-    talk.nack();
-    expect(names(talk.set(a2, b2))).toEqual(at(a1, b2));
-  });
-
-  test("a proxy that asks for a rejected name gets it: it asked", () => {
-    const talk = new Talk("EDS", "delta");
-    talk.set(ea1);
-    talk.ask({ subscribe: ["a"] });
-    talk.nack();
-    expect(names(talk.ask({ subscribe: ["a"] }))).toEqual(at(ea1));
-  });
-
-  test("a rejection ends with the interest in what was rejected", () => {
-    const talk = new Talk("EDS", "delta");
-    talk.set(ea1);
-    talk.ask({ subscribe: ["a"] });
-    talk.nack();
-    talk.ask({ unsubscribe: ["a"] });
-    expect(talk.sub.nack).toBeUndefined();
   });
 });
 

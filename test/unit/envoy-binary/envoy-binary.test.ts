@@ -1,6 +1,16 @@
 /** Finding Envoy, and getting it where there is none: against programs that play Envoy and pip. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -30,7 +40,13 @@ const playEnvoy = (name: string, version = ENVOY_VERSION, mode = 0o755): string 
   program(name, `echo; echo "envoy  version: 9e55809337/${version}/Clean/RELEASE/BoringSSL"`, mode);
 
 const find = (env: Record<string, string>, over: Partial<EnvoySearch> = {}) =>
-  findEnvoy({ env: { PATH: "", ...env }, say: (line) => said.push(line), cache: join(folder, "cache"), root: false, ...over });
+  findEnvoy({
+    env: { PATH: "", ...env },
+    say: (line) => said.push(line),
+    cache: join(folder, "cache"),
+    root: false,
+    ...over,
+  });
 
 /** What it says when there is none. */
 const missing = (...args: Parameters<typeof find>): Promise<string> =>
@@ -46,7 +62,11 @@ describe("an Envoy that is there", () => {
   test("$HEDDLE_ENVOY wins over PATH", async () => {
     const path = playEnvoy("mine");
     playEnvoy("bin/envoy");
-    expect(await find({ HEDDLE_ENVOY: path, PATH: join(folder, "bin") })).toEqual({ path, version: ENVOY_VERSION, from: "HEDDLE_ENVOY" });
+    expect(await find({ HEDDLE_ENVOY: path, PATH: join(folder, "bin") })).toEqual({
+      path,
+      version: ENVOY_VERSION,
+      from: "HEDDLE_ENVOY",
+    });
     expect(said).toEqual([]);
   });
 
@@ -71,7 +91,9 @@ describe("an Envoy that is there", () => {
       /none \(from \$HEDDLE_ENVOY\) does not run: .*ENOENT\. Give the path of an Envoy 1\.40\.0 in \$HEDDLE_ENVOY, or unset it/,
     );
     expect(await missing({ HEDDLE_ENVOY: program("other", "echo hello") })).toContain("it is not Envoy");
-    expect(await missing({ HEDDLE_ENVOY: program("broken", "echo cannot load >&2; exit 1") })).toContain("does not run: cannot load");
+    expect(await missing({ HEDDLE_ENVOY: program("broken", "echo cannot load >&2; exit 1") })).toContain(
+      "does not run: cannot load",
+    );
   });
 
   test.skipIf(!asRoot)("as root, what uid 1500 cannot execute is copied once to where it can", async () => {
@@ -90,7 +112,9 @@ describe("an Envoy that is there", () => {
   test.skipIf(!asRoot)("as root, no program is run from a cache that others can write", async () => {
     mkdirSync(join(folder, "cache"));
     chmodSync(join(folder, "cache"), 0o777);
-    expect(await missing({}, { root: true })).toMatch(/can be written by others, so no program is run from there; run: chown root .+ && chmod 755/);
+    expect(await missing({}, { root: true })).toMatch(
+      /can be written by others, so no program is run from there; run: chown root .+ && chmod 755/,
+    );
   });
 });
 
@@ -118,14 +142,18 @@ describe("fetching", () => {
   });
 
   test("both processors' wheels are known, others are told", async () => {
-    expect(await missing({ PATH: pip('echo "ERROR: $*" >&2; exit 1') }, { arch: "arm64" })).toContain("manylinux_2_31_aarch64");
+    expect(await missing({ PATH: pip('echo "ERROR: $*" >&2; exit 1') }, { arch: "arm64" })).toContain(
+      "manylinux_2_31_aarch64",
+    );
     expect(await missing({}, { arch: "riscv64" })).toMatch(/^Envoy has no ready build for \w+ on riscv64; build it/);
   });
 
   test("what an earlier run fetched is used without a word", async () => {
     const cache = join(folder, "cache");
     await missing({});
-    const name = { x64: "envoy-1.40.0-a88a3ed5b48bf80f", arm64: "envoy-1.40.0-55828002a71f9bd4" }[process.arch as "x64" | "arm64"];
+    const name = { x64: "envoy-1.40.0-a88a3ed5b48bf80f", arm64: "envoy-1.40.0-55828002a71f9bd4" }[
+      process.arch as "x64" | "arm64"
+    ];
     playEnvoy(`cache/${name}`);
     said = [];
     expect(await find({})).toEqual({ path: join(cache, name), version: ENVOY_VERSION, from: "cache" });

@@ -52,26 +52,36 @@ function essence(objects: Loose[]): Record<string, unknown> {
 describe("beside OSM's manifests", () => {
   const there = existsSync(OSM);
   if (!there && process.env["CI"] !== "true") {
-    console.warn(`SKIPPED: there is no folder ${OSM}; set HEDDLE_OSM_MANIFESTS to OSM's demo manifests to compare the example with them`);
+    console.warn(
+      `SKIPPED: there is no folder ${OSM}; set HEDDLE_OSM_MANIFESTS to OSM's demo manifests to compare the example with them`,
+    );
   }
 
-  test.skipIf(!there && process.env["CI"] !== "true")("objects, ports, accounts, selectors, containers and policies are the same", () => {
-    const osm = read(
-      join(OSM, "apps/*.yaml"),
-      join(OSM, "access/traffic-access-v1.yaml"),
-      join(OSM, "split/traffic-split-50-50.yaml"),
-    );
-    expect(osm.length).toBeGreaterThan(20);
-    const ours = read(join(EXAMPLE, "*.yaml")).filter((object) => object.kind !== undefined);
-    expect(essence(ours)).toEqual(essence(osm));
-  });
+  test.skipIf(!there && process.env["CI"] !== "true")(
+    "objects, ports, accounts, selectors, containers and policies are the same",
+    () => {
+      const osm = read(
+        join(OSM, "apps/*.yaml"),
+        join(OSM, "access/traffic-access-v1.yaml"),
+        join(OSM, "split/traffic-split-50-50.yaml"),
+      );
+      expect(osm.length).toBeGreaterThan(20);
+      const ours = read(join(EXAMPLE, "*.yaml")).filter((object) => object.kind !== undefined);
+      expect(essence(ours)).toEqual(essence(osm));
+    },
+  );
 
-  test.skipIf(!there && process.env["CI"] !== "true")("images.yaml has a command for every image of theirs", async () => {
-    const { images } = await readImages({ folder: EXAMPLE });
-    const containers = read(join(OSM, "apps/*.yaml")).flatMap((object) => object.spec?.template?.spec.containers ?? []);
-    expect(containers.length).toBe(6);
-    expect(containers.filter(({ image }) => !images.find(image))).toEqual([]);
-  });
+  test.skipIf(!there && process.env["CI"] !== "true")(
+    "images.yaml has a command for every image of theirs",
+    async () => {
+      const { images } = await readImages({ folder: EXAMPLE });
+      const containers = read(join(OSM, "apps/*.yaml")).flatMap(
+        (object) => object.spec?.template?.spec.containers ?? [],
+      );
+      expect(containers.length).toBe(6);
+      expect(containers.filter(({ image }) => !images.find(image))).toEqual([]);
+    },
+  );
 });
 
 test("images.yaml is without mistakes, and every program in it exists", async () => {
@@ -87,7 +97,9 @@ test("images.yaml is without mistakes, and every program in it exists", async ()
 describe("the programs", () => {
   const started: ChildProcess[] = [];
   afterEach(async () => {
-    const gone = started.filter((child) => child.exitCode === null && child.signalCode === null).map((child) => once(child, "exit"));
+    const gone = started
+      .filter((child) => child.exitCode === null && child.signalCode === null)
+      .map((child) => once(child, "exit"));
     for (const child of started.splice(0)) child.kill("SIGKILL");
     await Promise.all(gone);
   });
@@ -140,7 +152,13 @@ describe("the programs", () => {
 
   test("a sale goes all the way to the database, which may come and go", async () => {
     const database = await free();
-    const warehouse = start("bookwarehouse", { "mysql.stock:3306": database }, { BOOKWAREHOUSE_NAMESPACE: "stock" }, "--port", "0");
+    const warehouse = start(
+      "bookwarehouse",
+      { "mysql.stock:3306": database },
+      { BOOKWAREHOUSE_NAMESPACE: "stock" },
+      "--port",
+      "0",
+    );
     const warehousePort = await warehouse.port();
     await warehouse.saw(/database mysql.stock:3306 is not there: ECONNREFUSED/);
     const store = start(
@@ -151,7 +169,11 @@ describe("the programs", () => {
       "0",
     );
     const storePort = await store.port();
-    const buyer = start("bookbuyer", { "books.shop:14001": storePort }, { BOOKSTORE_SVC: "books", BOOKSTORE_NAMESPACE: "shop" });
+    const buyer = start(
+      "bookbuyer",
+      { "books.shop:14001": storePort },
+      { BOOKSTORE_SVC: "books", BOOKSTORE_NAMESPACE: "shop" },
+    );
     await buyer.saw(/GET http:\/\/books\.shop:14001\/buy-a-book\/new: 200 from bookstore-v1/);
     await buyer.saw(/GET http:\/\/books\.shop:14001\/books-bought: 200 from bookstore-v1/);
 
@@ -177,7 +199,11 @@ describe("the programs", () => {
 
   test("the thief survives a shop that is not there, and says what it expected", async () => {
     const port = await free();
-    const thief = start("bookthief", { "bookstore.bookstore:14001": port }, { BOOKTHIEF_EXPECTED_RESPONSE_CODE: "503" });
+    const thief = start(
+      "bookthief",
+      { "bookstore.bookstore:14001": port },
+      { BOOKTHIEF_EXPECTED_RESPONSE_CODE: "503" },
+    );
     await thief.saw(/buy-a-book\/new: no answer ECONNREFUSED \(expected 503\)/);
     const store = start("bookstore", {}, {}, `--port=${port}`);
     await store.port();
@@ -191,7 +217,10 @@ describe("the programs", () => {
     ["GET", "/readiness", undefined, 200],
   ])("bookwarehouse: %s %s %s → %d", async (method, path, body, status) => {
     const warehouse = start("bookwarehouse", { "mysql.bookwarehouse:3306": 1 }, {}, "--port", "0");
-    const answer = await fetch(`http://127.0.0.1:${await warehouse.port()}${path}`, { method, ...(body !== undefined && { body }) });
+    const answer = await fetch(`http://127.0.0.1:${await warehouse.port()}${path}`, {
+      method,
+      ...(body !== undefined && { body }),
+    });
     expect(answer.status).toBe(status);
   });
 });

@@ -6,7 +6,12 @@ import { expect, onTestFinished, test } from "vitest";
 import { ImageMap, parseImages, readImages, standInNotice, type ImageMapping } from "../../../src/local/images.ts";
 import type { Container, PodManifest } from "../../../src/world/pod.ts";
 
-const mapping = (image: string, over: Partial<ImageMapping> = {}): ImageMapping => ({ image, command: [image], env: {}, ...over });
+const mapping = (image: string, over: Partial<ImageMapping> = {}): ImageMapping => ({
+  image,
+  command: [image],
+  env: {},
+  ...over,
+});
 const container = (over: Partial<Container> = {}): Container => ({ name: "c", image: "shop/web:1", ...over });
 const pod = (...containers: Container[]): PodManifest => ({
   metadata: { name: "web-7d9f", namespace: "shop", uid: "u1", labels: { app: "web" }, annotations: {} },
@@ -33,7 +38,9 @@ test("the first mapping that fits counts", () => {
 });
 
 test("the command takes the place of entrypoint and command; args follow, with variables filled in", () => {
-  const map = new ImageMap("/srv/demo", [mapping("shop/*", { command: ["node", "apps/web.ts"], env: { MODE: "local", LEVEL: "1" } })]);
+  const map = new ImageMap("/srv/demo", [
+    mapping("shop/*", { command: ["node", "apps/web.ts"], env: { MODE: "local", LEVEL: "1" } }),
+  ]);
   const given = container({
     command: ["/web"],
     args: ["--name", "$(NAME)", "$$(NAME)", "$(UNKNOWN)"],
@@ -49,7 +56,13 @@ test("the command takes the place of entrypoint and command; args follow, with v
     cwd: "/srv/demo",
     standIn: false,
   });
-  expect(command.env).toMatchObject({ MODE: "local", LEVEL: "2", NAME: "web-7d9f", ADDRESS: "10.0.0.7", HOSTNAME: "web-7d9f" });
+  expect(command.env).toMatchObject({
+    MODE: "local",
+    LEVEL: "2",
+    NAME: "web-7d9f",
+    ADDRESS: "10.0.0.7",
+    HOSTNAME: "web-7d9f",
+  });
 });
 
 test.each([
@@ -64,7 +77,10 @@ test.each([
 });
 
 test("an image without a mapping gets the stand-in on its TCP ports, and one line says so", () => {
-  const given = container({ args: ["--x"], ports: [{ containerPort: 80 }, { containerPort: 53, protocol: "UDP" }, { containerPort: 81 }] });
+  const given = container({
+    args: ["--x"],
+    ports: [{ containerPort: 80 }, { containerPort: 53, protocol: "UDP" }, { containerPort: 81 }],
+  });
   const { argv, env, standIn } = new ImageMap("/x", []).resolve(given, pod(given), "10.0.0.7");
   expect(standIn).toBe(true);
   expect(argv.slice(2)).toEqual(["80", "81"]);
@@ -73,7 +89,8 @@ test("an image without a mapping gets the stand-in on its TCP ports, and one lin
     code: "no-image-mapping",
     severity: "hint",
     path: "spec.containers[0].image",
-    message: "image shop/web:1 has no local command, so a stand-in answers on port 80, 81; name a command in images.yaml to run one",
+    message:
+      "image shop/web:1 has no local command, so a stand-in answers on port 80, 81; name a command in images.yaml to run one",
   });
   expect(standInNotice(container(), pod()).message).toContain("it declares no TCP port, so nothing listens");
 });
@@ -131,5 +148,7 @@ test("an empty file and no file are no mistakes; a named file that is missing is
   expect(problems).toEqual([]);
   expect(images.resolve(container({ image: "a" }), pod()).argv).toEqual([join(folder, "b")]);
   const missing = await readImages({ folder, path: join(folder, "other.yaml") });
-  expect(missing.problems).toMatchObject([{ code: "unreadable", message: expect.stringContaining("there is no such file") }]);
+  expect(missing.problems).toMatchObject([
+    { code: "unreadable", message: expect.stringContaining("there is no such file") },
+  ]);
 });

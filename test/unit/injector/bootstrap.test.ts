@@ -41,7 +41,10 @@ test.each([
 ])("a control plane at %s is a %s cluster", (host, type) => {
   const [cluster] = parsed(sidecar({ host })).static_resources.clusters;
   expect(cluster).toMatchObject({ name: "osm-controller", type });
-  expect(cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address).toEqual({ address: host, port_value: 15128 });
+  expect(cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address).toEqual({
+    address: host,
+    port_value: 15128,
+  });
 });
 
 test("the control plane must have its own name in its certificate, and TLS below 1.2 is not spoken", () => {
@@ -59,7 +62,11 @@ test("the SDS files name the files of the directory, or those that they are give
 });
 
 test("Envoy's arguments", () => {
-  expect(envoyArguments({ serviceAccount: "bookbuyer", namespace: "shop", directory: "/etc/envoy", logLevel: "error" }).join(" ")).toBe(
+  expect(
+    envoyArguments({ serviceAccount: "bookbuyer", namespace: "shop", directory: "/etc/envoy", logLevel: "error" }).join(
+      " ",
+    ),
+  ).toBe(
     "--config-path /etc/envoy/bootstrap.yaml --log-level error --service-cluster bookbuyer.shop --concurrency 2 --drain-time-s 3 --drain-strategy immediate --disable-hot-restart",
   );
   // A TCP connection that is no longer allowed is closed within 5 s of the change.
@@ -77,7 +84,18 @@ describe("real Envoy", async () => {
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), "heddle-bootstrap-"));
     const [key, certificate] = [join(directory, SIDECAR_FILES.key), join(directory, SIDECAR_FILES.certificate)];
-    const request = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=test"];
+    const request = [
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-days",
+      "1",
+      "-subj",
+      "/CN=test",
+    ];
     execFileSync("openssl", ["req", ...request, "-keyout", key, "-out", certificate], { stdio: "ignore" });
     execFileSync("cp", [certificate, join(directory, SIDECAR_FILES.ca)]);
     const { certificateSds, validationSds } = sdsFiles(directory);
@@ -130,10 +148,14 @@ const listenerWithRoute = (regex: string) => ({
         {
           name: "http",
           typed_config: {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "@type":
+              "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             stat_prefix: "test",
             http_filters: [
-              { name: "router", typed_config: { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" } },
+              {
+                name: "router",
+                typed_config: { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+              },
             ],
             route_config: {
               virtual_hosts: [

@@ -36,7 +36,19 @@ describe("real Envoy", async () => {
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), "heddle-ads-"));
     sessions = new Set();
-    openssl("req", "-x509", ...KEY, "-keyout", "ca.key", "-out", SIDECAR_FILES.ca, "-subj", "/CN=test CA", "-days", "1");
+    openssl(
+      "req",
+      "-x509",
+      ...KEY,
+      "-keyout",
+      "ca.key",
+      "-out",
+      SIDECAR_FILES.ca,
+      "-subj",
+      "/CN=test CA",
+      "-days",
+      "1",
+    );
   });
   afterEach(async () => {
     if (sidecar) {
@@ -94,7 +106,13 @@ describe("real Envoy", async () => {
     const { certificateSds, validationSds } = sdsFiles(directory);
     writeFileSync(join(directory, SIDECAR_FILES.certificateSds), certificateSds);
     writeFileSync(join(directory, SIDECAR_FILES.validationSds), validationSds);
-    const line = envoyArguments({ serviceAccount: "bookbuyer", namespace: "shop", directory, logLevel: "off", concurrency: 1 });
+    const line = envoyArguments({
+      serviceAccount: "bookbuyer",
+      namespace: "shop",
+      directory,
+      logLevel: "off",
+      concurrency: 1,
+    });
     sidecar = spawn(envoy!.path, line, { stdio: "ignore" });
   }
 
@@ -105,23 +123,26 @@ describe("real Envoy", async () => {
     return { path: headers[":path"], client: String(client), session };
   };
 
-  test.skipIf(!envoy)("it asks over mTLS, comes back quickly, and with a new certificate once that has been put in place", async () => {
-    await start(NAME);
-    const first = await nextStream();
-    expect(first).toMatchObject({ path: ADS, client: "one.sidecar.bookbuyer.shop.cluster.local" });
+  test.skipIf(!envoy)(
+    "it asks over mTLS, comes back quickly, and with a new certificate once that has been put in place",
+    async () => {
+      await start(NAME);
+      const first = await nextStream();
+      expect(first).toMatchObject({ path: ADS, client: "one.sidecar.bookbuyer.shop.cluster.local" });
 
-    issue("two.sidecar.bookbuyer.shop.cluster.local", "key-2.pem", "cert-2.pem");
-    const { certificateSds } = sdsFiles(directory, { certificate: "cert-2.pem", key: "key-2.pem" });
-    writeFileSync(join(directory, "new"), certificateSds);
-    renameSync(join(directory, "new"), join(directory, SIDECAR_FILES.certificateSds));
-    let { session, client } = first;
-    // Envoy sees the rename when it sees it; until then it comes back with the old one.
-    while (client.startsWith("one.")) {
-      session.destroy();
-      ({ session, client } = await nextStream());
-    }
-    expect(client).toBe("two.sidecar.bookbuyer.shop.cluster.local");
-  });
+      issue("two.sidecar.bookbuyer.shop.cluster.local", "key-2.pem", "cert-2.pem");
+      const { certificateSds } = sdsFiles(directory, { certificate: "cert-2.pem", key: "key-2.pem" });
+      writeFileSync(join(directory, "new"), certificateSds);
+      renameSync(join(directory, "new"), join(directory, SIDECAR_FILES.certificateSds));
+      let { session, client } = first;
+      // Envoy sees the rename when it sees it; until then it comes back with the old one.
+      while (client.startsWith("one.")) {
+        session.destroy();
+        ({ session, client } = await nextStream());
+      }
+      expect(client).toBe("two.sidecar.bookbuyer.shop.cluster.local");
+    },
+  );
 
   test.skipIf(!envoy)("it does not speak to a server of the same CA that has another name", async () => {
     await start("bookthief.shop.cluster.local");

@@ -1,7 +1,13 @@
 /** The rules that lead a pod's traffic through its sidecar: their text, and that the kernel's tools take them. */
 import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
-import { iptablesRules, iptablesScript, isIPRange, type Interception, type IpFamily } from "../../../src/injector/iptables.ts";
+import {
+  iptablesRules,
+  iptablesScript,
+  isIPRange,
+  type Interception,
+  type IpFamily,
+} from "../../../src/injector/iptables.ts";
 
 const DEFAULTS = `*nat
 :OSM_PROXY_INBOUND - [0:0]
@@ -170,11 +176,16 @@ describe("the real tools, in a network namespace of their own", () => {
     process.getuid?.() === 0 &&
     ["unshare", "iptables-restore", "ip6tables-restore"].every((tool) => spawnSync(tool, ["--version"]).status === 0);
   const required = process.env["CI"] === "true";
-  if (!can && !required) console.warn("SKIPPED: iptables rules are not shown to iptables-restore: that takes root, unshare and iptables");
+  if (!can && !required)
+    console.warn("SKIPPED: iptables rules are not shown to iptables-restore: that takes root, unshare and iptables");
 
   /** Runs a shell script in a namespace that goes away with it. */
   const inside = (script: string, input = "") =>
-    spawnSync("unshare", ["--net", "sh", "-ec", script], { input, encoding: "utf8", env: { ...process.env, POD_IP: "10.1.0.7" } });
+    spawnSync("unshare", ["--net", "sh", "-ec", script], {
+      input,
+      encoding: "utf8",
+      env: { ...process.env, POD_IP: "10.1.0.7" },
+    });
 
   const cases: [string, Interception][] = [
     ["defaults", {}],
@@ -182,20 +193,32 @@ describe("the real tools, in a network namespace of their own", () => {
   ];
 
   test.skipIf(!can && !required).each(cases)("iptables-restore accepts the rules: %s", (_name, interception) => {
-    expect(inside("iptables-restore --noflush --test", iptablesRules(interception))).toMatchObject({ status: 0, stderr: "" });
-    expect(inside("ip6tables-restore --noflush --test", iptablesRules(interception, "ipv6"))).toMatchObject({ status: 0, stderr: "" });
+    expect(inside("iptables-restore --noflush --test", iptablesRules(interception))).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
+    expect(inside("ip6tables-restore --noflush --test", iptablesRules(interception, "ipv6"))).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
   });
 
-  test.skipIf(!can && !required).each(cases)("the script leaves the same rules however often it runs: %s", (_name, interception) => {
-    for (const [family, tool] of [["ipv4", "iptables"], ["ipv6", "ip6tables"]] as const) {
-      const script = iptablesScript({ ...interception, ...(interception.podIP && { podIP: "$POD_IP" }) }, family);
-      const once = inside(`${script}${tool} -t nat -S`);
-      const thrice = inside(`${script}${script}${script}${tool} -t nat -S`);
-      expect(once).toMatchObject({ status: 0, stderr: "" });
-      expect(thrice.stdout).toBe(once.stdout);
-      expect(once.stdout.match(/-A PREROUTING/g)).toHaveLength(1);
-    }
-  });
+  test.skipIf(!can && !required).each(cases)(
+    "the script leaves the same rules however often it runs: %s",
+    (_name, interception) => {
+      for (const [family, tool] of [
+        ["ipv4", "iptables"],
+        ["ipv6", "ip6tables"],
+      ] as const) {
+        const script = iptablesScript({ ...interception, ...(interception.podIP && { podIP: "$POD_IP" }) }, family);
+        const once = inside(`${script}${tool} -t nat -S`);
+        const thrice = inside(`${script}${script}${script}${tool} -t nat -S`);
+        expect(once).toMatchObject({ status: 0, stderr: "" });
+        expect(thrice.stdout).toBe(once.stdout);
+        expect(once.stdout.match(/-A PREROUTING/g)).toHaveLength(1);
+      }
+    },
+  );
 
   test.skipIf(!can && !required)("rules of others stay", () => {
     const others = "iptables -t nat -A OUTPUT -p tcp --dport 99 -j ACCEPT";

@@ -12,22 +12,55 @@ const VALID: readonly Record<string, unknown>[] = [
     spec: {
       destination: { kind: "ServiceAccount", name: "a", namespace: "ns" },
       sources: [{ kind: "ServiceAccount", name: "b", namespace: "ns" }],
-      rules: [{ kind: "HTTPRouteGroup", name: "r", matches: ["m", "n"] }, { kind: "TCPRoute", name: "t", matches: ["o"] }],
+      rules: [
+        { kind: "HTTPRouteGroup", name: "r", matches: ["m", "n"] },
+        { kind: "TCPRoute", name: "t", matches: ["o"] },
+      ],
     },
   },
   {
     apiVersion: "specs.smi-spec.io/v1alpha4",
     kind: "HTTPRouteGroup",
-    spec: { matches: [{ name: "m", pathRegex: "/a", methods: ["GET"], headers: [{ a: "b" }] }, { name: "n", pathRegex: "/b", methods: ["PUT"], headers: { c: "d" } }] },
+    spec: {
+      matches: [
+        { name: "m", pathRegex: "/a", methods: ["GET"], headers: [{ a: "b" }] },
+        { name: "n", pathRegex: "/b", methods: ["PUT"], headers: { c: "d" } },
+      ],
+    },
   },
   { apiVersion: "specs.smi-spec.io/v1alpha4", kind: "TCPRoute", spec: { matches: { ports: [80, 81] } } },
-  { apiVersion: "split.smi-spec.io/v1alpha4", kind: "TrafficSplit", spec: { service: "s", backends: [{ service: "a", weight: 1 }], matches: [{ kind: "HTTPRouteGroup", name: "r" }] } },
-  { apiVersion: "config.openservicemesh.io/v1alpha2", kind: "MeshConfig", spec: { traffic: { enableEgress: false }, sidecar: { logLevel: "error" } } },
+  {
+    apiVersion: "split.smi-spec.io/v1alpha4",
+    kind: "TrafficSplit",
+    spec: { service: "s", backends: [{ service: "a", weight: 1 }], matches: [{ kind: "HTTPRouteGroup", name: "r" }] },
+  },
+  {
+    apiVersion: "config.openservicemesh.io/v1alpha2",
+    kind: "MeshConfig",
+    spec: { traffic: { enableEgress: false }, sidecar: { logLevel: "error" } },
+  },
   { apiVersion: "v1", kind: "Namespace" },
-  { apiVersion: "v1", kind: "Service", spec: { selector: { a: "b" }, clusterIP: "10.0.0.1", ports: [{ name: "x", port: 80, targetPort: "y" }] } },
-  { apiVersion: "v1", kind: "Pod", spec: { serviceAccountName: "a", containers: [{ name: "c", ports: [{ containerPort: 80 }] }] }, status: { conditions: [{ type: "Ready", status: "True" }], podIPs: [{ ip: "10.0.0.1" }] } },
-  { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", ports: [{ port: 80 }], endpoints: [{ addresses: ["10.0.0.1"], conditions: { ready: true } }] },
-].map((object) => ({ ...object, metadata: { name: "x", namespace: "ns", labels: { "kubernetes.io/service-name": "s" }, annotations: { a: "b" } } }));
+  {
+    apiVersion: "v1",
+    kind: "Service",
+    spec: { selector: { a: "b" }, clusterIP: "10.0.0.1", ports: [{ name: "x", port: 80, targetPort: "y" }] },
+  },
+  {
+    apiVersion: "v1",
+    kind: "Pod",
+    spec: { serviceAccountName: "a", containers: [{ name: "c", ports: [{ containerPort: 80 }] }] },
+    status: { conditions: [{ type: "Ready", status: "True" }], podIPs: [{ ip: "10.0.0.1" }] },
+  },
+  {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    ports: [{ port: 80 }],
+    endpoints: [{ addresses: ["10.0.0.1"], conditions: { ready: true } }],
+  },
+].map((object) => ({
+  ...object,
+  metadata: { name: "x", namespace: "ns", labels: { "kubernetes.io/service-name": "s" }, annotations: { a: "b" } },
+}));
 
 type Path = readonly (string | number)[];
 
@@ -47,7 +80,11 @@ function replaced(value: unknown, path: Path, by: unknown): unknown {
   return copy;
 }
 
-const junk = fc.oneof(fc.jsonValue(), fc.anything(), fc.constantFrom(null, undefined, "", 0, -1, 1e300, Number.NaN, [], {}, [null], "a/b", "__proto__"));
+const junk = fc.oneof(
+  fc.jsonValue(),
+  fc.anything(),
+  fc.constantFrom(null, undefined, "", 0, -1, 1e300, Number.NaN, [], {}, [null], "a/b", "__proto__"),
+);
 
 /** A valid object with some pieces replaced by anything. */
 const mutated = fc.constantFrom(...VALID).chain((object) =>
@@ -65,24 +102,35 @@ const mutated = fc.constantFrom(...VALID).chain((object) =>
 );
 
 /** One edit only, to a value that is not text: what it widens would be by mistake. */
-const brokenOnce = fc.constantFrom(...VALID.slice(0, 3)).chain((object) =>
-  fc.tuple(
-    fc.constantFrom(...places(object).filter((path) => path[0] === "spec")),
-    fc.constantFrom<unknown>(null, -5, 3.5, true, { odd: 1 }, [{}], [5], [null]),
-  ).map(([path, by]) => ({ object, out: replaced(object, path, by) })),
-);
+const brokenOnce = fc
+  .constantFrom(...VALID.slice(0, 3))
+  .chain((object) =>
+    fc
+      .tuple(
+        fc.constantFrom(...places(object).filter((path) => path[0] === "spec")),
+        fc.constantFrom<unknown>(null, -5, 3.5, true, { odd: 1 }, [{}], [5], [null]),
+      )
+      .map(([path, by]) => ({ object, out: replaced(object, path, by) })),
+  );
 
 test("nothing is thrown, and every input is used or named", () => {
   fc.assert(
-    fc.property(fc.oneof(mutated.map(({ out }) => out), junk, fc.object()), (object) => {
-      const { changes, problems } = new Decoder().decode(object);
-      const used = changes.some((change) => change.value !== undefined);
-      expect(used || problems.length > 0).toBe(true);
-      for (const problem of problems) {
-        expect(problem.message).toMatch(/[.?]$/);
-        expect(problem.message.length).toBeLessThan(1_500);
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        mutated.map(({ out }) => out),
+        junk,
+        fc.object(),
+      ),
+      (object) => {
+        const { changes, problems } = new Decoder().decode(object);
+        const used = changes.some((change) => change.value !== undefined);
+        expect(used || problems.length > 0).toBe(true);
+        for (const problem of problems) {
+          expect(problem.message).toMatch(/[.?]$/);
+          expect(problem.message.length).toBeLessThan(1_500);
+        }
+      },
+    ),
     { numRuns: 3_000 },
   );
 });
@@ -102,15 +150,25 @@ function opened(value: unknown, kind: unknown): Set<string> {
   if (value === undefined) return new Set();
   if (kind === "TrafficTarget") {
     const { sources, rules, destination } = value as TrafficTarget;
-    const rule = rules.flatMap((one) => (one.matches.length === 0 ? [`${one.name}:*`] : one.matches.map((match) => `${one.name}:${match}`)));
-    return new Set(sources.flatMap((source) => rule.map((one) => `${source.namespace}/${source.name}>${destination.name}>${one}`)));
+    const rule = rules.flatMap((one) =>
+      one.matches.length === 0 ? [`${one.name}:*`] : one.matches.map((match) => `${one.name}:${match}`),
+    );
+    return new Set(
+      sources.flatMap((source) => rule.map((one) => `${source.namespace}/${source.name}>${destination.name}>${one}`)),
+    );
   }
   if (kind === "TCPRoute") {
     const { ports } = value as TCPRoute;
     return new Set(ports.length === 0 ? ["*"] : ports.map(String));
   }
   const { matches } = value as HTTPRouteGroup;
-  return new Set(matches.flatMap((match) => (match.methods.length === 0 ? ["*"] : match.methods).map((method) => `${match.name} ${method} ${match.pathRegex ?? "*"} ${JSON.stringify(match.headers)}`)));
+  return new Set(
+    matches.flatMap((match) =>
+      (match.methods.length === 0 ? ["*"] : match.methods).map(
+        (method) => `${match.name} ${method} ${match.pathRegex ?? "*"} ${JSON.stringify(match.headers)}`,
+      ),
+    ),
+  );
 }
 
 test("a piece of a wrong type opens nothing that was not open", () => {

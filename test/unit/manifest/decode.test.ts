@@ -30,15 +30,41 @@ describe("TrafficTarget", () => {
 
   test("every version has one form", () => {
     const rules = "[{kind: HTTPRouteGroup, name: r, matches: [m]}]";
-    expect(value(target(`destination: {kind: ServiceAccount, name: a, namespace: ns, port: 80}\nsources: [${SA}]\nspecs: ${rules}`, "v1alpha1"))).toEqual({ ...form, port: 80 });
-    expect(value(target(`spec: {destination: {kind: ServiceAccount, name: a, namespace: ns, port: "80"}, sources: [${SA}], rules: ${rules}}`, "v1alpha2"))).toEqual({ ...form, port: 80 });
+    expect(
+      value(
+        target(
+          `destination: {kind: ServiceAccount, name: a, namespace: ns, port: 80}\nsources: [${SA}]\nspecs: ${rules}`,
+          "v1alpha1",
+        ),
+      ),
+    ).toEqual({ ...form, port: 80 });
+    expect(
+      value(
+        target(
+          `spec: {destination: {kind: ServiceAccount, name: a, namespace: ns, port: "80"}, sources: [${SA}], rules: ${rules}}`,
+          "v1alpha2",
+        ),
+      ),
+    ).toEqual({ ...form, port: 80 });
     expect(value(target(`spec: {destination: ${SA}, sources: [${SA}], rules: ${rules}}`))).toEqual(form);
   });
 
   test.for([
-    ["a port where there is none", `spec: {destination: {kind: ServiceAccount, name: a, namespace: ns, port: 80}, sources: [${SA}], rules: []}`, "unknown-field spec.destination.port"],
-    ["a field that may have been a restriction", `spec: {destination: ${SA}, sources: [${SA}], rules: [], when: night}`, "unknown-field spec.when"],
-    ["a destination that is no map", `spec: {destination: a, sources: [${SA}], rules: []}`, "bad-field spec.destination"],
+    [
+      "a port where there is none",
+      `spec: {destination: {kind: ServiceAccount, name: a, namespace: ns, port: 80}, sources: [${SA}], rules: []}`,
+      "unknown-field spec.destination.port",
+    ],
+    [
+      "a field that may have been a restriction",
+      `spec: {destination: ${SA}, sources: [${SA}], rules: [], when: night}`,
+      "unknown-field spec.when",
+    ],
+    [
+      "a destination that is no map",
+      `spec: {destination: a, sources: [${SA}], rules: []}`,
+      "bad-field spec.destination",
+    ],
     ["no spec", "", "missing-field spec"],
     ["fields beside the spec", `spec: {destination: ${SA}, rules: []}\nsources: [${SA}]`, "unknown-field sources"],
   ])("%s: the target is not used, and its former meaning is withdrawn", ([, rest, problem]) => {
@@ -48,9 +74,21 @@ describe("TrafficTarget", () => {
   });
 
   test.for([
-    ["a rule whose matches are no list", "{kind: HTTPRouteGroup, name: r, matches: m}", "bad-field spec.rules[0].matches"],
-    ["a rule whose only match has no name", "{kind: HTTPRouteGroup, name: r, matches: [5]}", "bad-field spec.rules[0].matches[0]"],
-    ["a rule whose matches are empty (null)", "{kind: HTTPRouteGroup, name: r, matches: }", "bad-field spec.rules[0].matches"],
+    [
+      "a rule whose matches are no list",
+      "{kind: HTTPRouteGroup, name: r, matches: m}",
+      "bad-field spec.rules[0].matches",
+    ],
+    [
+      "a rule whose only match has no name",
+      "{kind: HTTPRouteGroup, name: r, matches: [5]}",
+      "bad-field spec.rules[0].matches[0]",
+    ],
+    [
+      "a rule whose matches are empty (null)",
+      "{kind: HTTPRouteGroup, name: r, matches: }",
+      "bad-field spec.rules[0].matches",
+    ],
     ["a misspelt matches", "{kind: HTTPRouteGroup, name: r, match: [m]}", "unknown-field spec.rules[0].match"],
     ["a rule of an unknown kind", "{kind: GRPCRoute, name: r}", "bad-field spec.rules[0].kind"],
     ["a rule without a name", "{kind: TCPRoute}", "missing-field spec.rules[0].name"],
@@ -61,32 +99,55 @@ describe("TrafficTarget", () => {
   });
 
   test("a wrong name among good ones narrows only itself", () => {
-    const decoded = target(`spec: {destination: ${SA}, sources: [${SA}, 5, {kind: [], name: a}], rules: [{kind: HTTPRouteGroup, name: r, matches: [m, 5]}]}`);
+    const decoded = target(
+      `spec: {destination: ${SA}, sources: [${SA}, 5, {kind: [], name: a}], rules: [{kind: HTTPRouteGroup, name: r, matches: [m, 5]}]}`,
+    );
     expect(value(decoded)).toEqual({ ...form, rules: [{ kind: "HTTPRouteGroup", name: "r", matches: ["m"] }] });
-    expect(said(decoded)).toEqual(["bad-field spec.sources[1]", "bad-field spec.sources[2].kind", "bad-field spec.rules[0].matches[1]"]);
+    expect(said(decoded)).toEqual([
+      "bad-field spec.sources[1]",
+      "bad-field spec.sources[2].kind",
+      "bad-field spec.rules[0].matches[1]",
+    ]);
   });
 
   test("an incomplete reference is left for policy to judge", () => {
     const decoded = target("spec: {destination: {name: a}, sources: [{kind: Group, name: b}], rules: []}");
     expect(said(decoded)).toEqual([]);
-    expect(value(decoded)).toMatchObject({ destination: { kind: "", name: "a", namespace: "" }, sources: [{ kind: "Group", name: "b", namespace: "" }] });
+    expect(value(decoded)).toMatchObject({
+      destination: { kind: "", name: "a", namespace: "" },
+      sources: [{ kind: "Group", name: "b", namespace: "" }],
+    });
   });
 });
 
 describe("HTTPRouteGroup", () => {
   test("every version has one form; headers as a map or a list of maps", () => {
     const match = { name: "m", pathRegex: "/a", methods: ["GET"], headers: [] };
-    const headers = [{ name: "a", regex: "1" }, { name: "b", regex: "2" }];
-    expect(value(routes("matches: [{name: m, pathRegex: /a, methods: [GET]}]", "v1alpha1"))).toMatchObject({ matches: [match] });
-    expect(value(routes('matches: [{name: m, pathRegex: /a, methods: [GET], headers: {B: "2", a: "1"}}]', "v1alpha2"))).toMatchObject({ matches: [{ ...match, headers }] });
+    const headers = [
+      { name: "a", regex: "1" },
+      { name: "b", regex: "2" },
+    ];
+    expect(value(routes("matches: [{name: m, pathRegex: /a, methods: [GET]}]", "v1alpha1"))).toMatchObject({
+      matches: [match],
+    });
+    expect(
+      value(routes('matches: [{name: m, pathRegex: /a, methods: [GET], headers: {B: "2", a: "1"}}]', "v1alpha2")),
+    ).toMatchObject({ matches: [{ ...match, headers }] });
     for (const version of ["v1alpha3", "v1alpha4"]) {
-      expect(value(routes('spec: {matches: [{name: m, pathRegex: /a, methods: [GET], headers: [{B: "2"}, {a: "1"}]}]}', version))).toMatchObject({ matches: [{ ...match, headers }] });
+      expect(
+        value(
+          routes('spec: {matches: [{name: m, pathRegex: /a, methods: [GET], headers: [{B: "2"}, {a: "1"}]}]}', version),
+        ),
+      ).toMatchObject({ matches: [{ ...match, headers }] });
     }
   });
 
   test("what is left out, or empty, is no restriction", () => {
     expect(value(routes('spec: {matches: [{name: m}, {name: n, pathRegex: "", methods: []}]}'))).toMatchObject({
-      matches: [{ name: "m", methods: [], headers: [] }, { name: "n", methods: [], headers: [] }],
+      matches: [
+        { name: "m", methods: [], headers: [] },
+        { name: "n", methods: [], headers: [] },
+      ],
     });
   });
 
@@ -108,7 +169,9 @@ describe("HTTPRouteGroup", () => {
   });
 
   test("headers of v1alpha1 did not exist", () => {
-    expect(said(routes("matches: [{name: m, headers: {a: b}}]", "v1alpha1"))).toEqual(["unknown-field matches[0].headers"]);
+    expect(said(routes("matches: [{name: m, headers: {a: b}}]", "v1alpha1"))).toEqual([
+      "unknown-field matches[0].headers",
+    ]);
   });
 });
 
@@ -122,14 +185,19 @@ describe("TCPRoute and UDPRoute", () => {
     expect(value(tcp(rest))).toEqual({ namespace: "ns", name: "x", ports });
   });
 
-  test.for(["spec: {matches: {ports: [0]}}", 'spec: {matches: {ports: ["80"]}}', "spec: {matches: {ports: 80}}", "spec: {matches: {port: [80]}}", "spec: {ports: [80]}", "spec: 5", "spec: {matches: [{ports: [80]}]}"])(
-    "%s does not become every port",
-    (rest) => {
-      const decoded = tcp(rest);
-      expect(decoded.changes).toEqual([{ kind: "TCPRoute", namespace: "ns", name: "x", value: undefined }]);
-      expect(decoded.problems).toHaveLength(1);
-    },
-  );
+  test.for([
+    "spec: {matches: {ports: [0]}}",
+    'spec: {matches: {ports: ["80"]}}',
+    "spec: {matches: {ports: 80}}",
+    "spec: {matches: {port: [80]}}",
+    "spec: {ports: [80]}",
+    "spec: 5",
+    "spec: {matches: [{ports: [80]}]}",
+  ])("%s does not become every port", (rest) => {
+    const decoded = tcp(rest);
+    expect(decoded.changes).toEqual([{ kind: "TCPRoute", namespace: "ns", name: "x", value: undefined }]);
+    expect(decoded.problems).toHaveLength(1);
+  });
 
   test("a wrong port beside a good one stays closed", () => {
     const decoded = tcp("spec: {matches: {ports: [80, 99999]}}");
@@ -143,40 +211,79 @@ describe("TCPRoute and UDPRoute", () => {
   });
 
   test("UDPRoute is known", () => {
-    expect(value(decode(smi("specs", "v1alpha4", "UDPRoute", "spec: {matches: {ports: [53]}}")))).toEqual({ namespace: "ns", name: "x" });
+    expect(value(decode(smi("specs", "v1alpha4", "UDPRoute", "spec: {matches: {ports: [53]}}")))).toEqual({
+      namespace: "ns",
+      name: "x",
+    });
   });
 });
 
 describe("TrafficSplit", () => {
   test.for([
-    [["500m", "1500m"], [1, 3]],
-    [["1", "500m"], [2, 1]],
-    [["10m", "0"], [1, 0]],
-    [["1", "2k"], [1, 2000]],
-    [["0.5", "1e0"], [1, 2]],
-    [[1000, 500], [1000, 500]],
+    [
+      ["500m", "1500m"],
+      [1, 3],
+    ],
+    [
+      ["1", "500m"],
+      [2, 1],
+    ],
+    [
+      ["10m", "0"],
+      [1, 0],
+    ],
+    [
+      ["1", "2k"],
+      [1, 2000],
+    ],
+    [
+      ["0.5", "1e0"],
+      [1, 2],
+    ],
+    [
+      [1000, 500],
+      [1000, 500],
+    ],
   ] as const)("v1alpha1: %s", ([weights, expected]) => {
-    const decoded = split(`spec: {service: s, backends: [{service: a, weight: ${weights[0]}}, {service: b, weight: ${weights[1]}}]}`, "v1alpha1");
+    const decoded = split(
+      `spec: {service: s, backends: [{service: a, weight: ${weights[0]}}, {service: b, weight: ${weights[1]}}]}`,
+      "v1alpha1",
+    );
     expect(said(decoded)).toEqual([]);
-    expect(value(decoded)).toMatchObject({ backends: [{ service: "a", weight: expected[0] }, { service: "b", weight: expected[1] }] });
+    expect(value(decoded)).toMatchObject({
+      backends: [
+        { service: "a", weight: expected[0] },
+        { service: "b", weight: expected[1] },
+      ],
+    });
   });
 
-  test.for([["v1alpha1", "-1"], ["v1alpha1", "1x"], ["v1alpha1", "[]"], ["v1alpha2", "-1"], ["v1alpha2", "0.5"], ["v1alpha2", "500m"], ["v1alpha4", '"5"'], ["v1alpha2", "4294967296"]])(
-    "%s weight %s: the split is ignored",
-    ([version, weight]) => {
-      const decoded = split(`spec: {service: s, backends: [{service: a, weight: ${weight}}]}`, version);
-      expect(value(decoded)).toBeUndefined();
-      expect(said(decoded)).toEqual(["bad-weight spec.backends[0].weight"]);
-    },
-  );
+  test.for([
+    ["v1alpha1", "-1"],
+    ["v1alpha1", "1x"],
+    ["v1alpha1", "[]"],
+    ["v1alpha2", "-1"],
+    ["v1alpha2", "0.5"],
+    ["v1alpha2", "500m"],
+    ["v1alpha4", '"5"'],
+    ["v1alpha2", "4294967296"],
+  ])("%s weight %s: the split is ignored", ([version, weight]) => {
+    const decoded = split(`spec: {service: s, backends: [{service: a, weight: ${weight}}]}`, version);
+    expect(value(decoded)).toBeUndefined();
+    expect(said(decoded)).toEqual(["bad-weight spec.backends[0].weight"]);
+  });
 
   test("weights whose sum is too large", () => {
-    expect(said(split("spec: {service: s, backends: [{service: a, weight: 4294967295}, {service: b, weight: 1}]}"))).toEqual(["bad-weight spec.backends"]);
+    expect(
+      said(split("spec: {service: s, backends: [{service: a, weight: 4294967295}, {service: b, weight: 1}]}")),
+    ).toEqual(["bad-weight spec.backends"]);
   });
 
   test("matches came with v1alpha3, and never become every request by mistake", () => {
     const spec = (matches: string) => `spec: {service: s, backends: [{service: a, weight: 1}], matches: ${matches}}`;
-    expect(value(split(spec("[{kind: HTTPRouteGroup, name: r}, {kind: Other, name: t}]"), "v1alpha3"))).toMatchObject({ matches: ["r"] });
+    expect(value(split(spec("[{kind: HTTPRouteGroup, name: r}, {kind: Other, name: t}]"), "v1alpha3"))).toMatchObject({
+      matches: ["r"],
+    });
     expect(value(split(spec("[{kind: Other, name: t}]"), "v1alpha4"))).toBeUndefined();
     expect(value(split(spec("{kind: HTTPRouteGroup, name: r}"), "v1alpha4"))).toBeUndefined();
     expect(said(split(spec("[{kind: HTTPRouteGroup, name: r}]"), "v1alpha2"))).toEqual(["unknown-field spec.matches"]);
@@ -184,7 +291,8 @@ describe("TrafficSplit", () => {
 });
 
 describe("Kubernetes' own kinds", () => {
-  const pod = (rest: string, metadata = "") => decode(`apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: ns, uid: u${metadata}}\n${rest}`);
+  const pod = (rest: string, metadata = "") =>
+    decode(`apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: ns, uid: u${metadata}}\n${rest}`);
 
   test("a pod", () => {
     const decoded = pod(
@@ -203,7 +311,10 @@ status: {phase: Running, conditions: [{type: Ready, status: "True"}], podIPs: [{
       workload: {
         identity: "ns/sa",
         labels: { app: "x" },
-        ports: [{ name: "", port: 2, protocol: "UDP" }, { name: "web", port: 80, protocol: "TCP" }],
+        ports: [
+          { name: "", port: 2, protocol: "UDP" },
+          { name: "web", port: 80, protocol: "TCP" },
+        ],
         meshed: true,
         metrics: true,
         subdomain: "d",
@@ -212,32 +323,52 @@ status: {phase: Running, conditions: [{type: Ready, status: "True"}], podIPs: [{
   });
 
   test("without a label of a sidecar a pod is outside, known by its uid, and of the default account", () => {
-    expect(value(pod("spec: {containers: []}"))).toMatchObject({ proxyId: "u", ready: false, ips: [], workload: { identity: "ns/default", meshed: false } });
+    expect(value(pod("spec: {containers: []}"))).toMatchObject({
+      proxyId: "u",
+      ready: false,
+      ips: [],
+      workload: { identity: "ns/default", meshed: false },
+    });
   });
 
   test("an account that cannot be read does not become the default one", () => {
-    for (const account of ["5", '"a/b"', "{}"]) expect(value(pod(`spec: {serviceAccountName: ${account}, containers: []}`))).toBeUndefined();
+    for (const account of ["5", '"a/b"', "{}"])
+      expect(value(pod(`spec: {serviceAccountName: ${account}, containers: []}`))).toBeUndefined();
   });
 
   test("a pod that has ended has no address; one that goes is terminating", () => {
-    expect(value(pod("spec: {}\nstatus: {phase: Succeeded, podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}"))).toMatchObject({ ips: [], ready: false });
+    expect(
+      value(pod("spec: {}\nstatus: {phase: Succeeded, podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}")),
+    ).toMatchObject({ ips: [], ready: false });
     expect(value(pod("spec: {}", ", deletionTimestamp: 2020-01-01T00:00:00Z"))).toMatchObject({ terminating: true });
   });
 
   test("equal workloads of one decoder are one object", () => {
     const decoder = new Decoder();
     const made = (name: string, app: string) => {
-      const [change] = decoder.decode({ apiVersion: "v1", kind: "Pod", metadata: { name, labels: { app, "osm-proxy-uuid": name } }, spec: {} }).changes;
+      const [change] = decoder.decode({
+        apiVersion: "v1",
+        kind: "Pod",
+        metadata: { name, labels: { app, "osm-proxy-uuid": name } },
+        spec: {},
+      }).changes;
       return change?.kind === "Pod" ? change.value?.workload : undefined;
     };
     expect(made("a", "x")).toBe(made("b", "x"));
     expect(made("a", "x")).not.toBe(made("a", "y"));
   });
 
-  const service = (spec: string) => decode(`apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: ${spec}`);
+  const service = (spec: string) =>
+    decode(`apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: ${spec}`);
 
   test("a Service", () => {
-    expect(value(service("{clusterIP: 10.0.0.1, selector: {a: b}, ports: [{port: 80, targetPort: web, name: http, appProtocol: h2c}, {port: 81}]}"))).toEqual({
+    expect(
+      value(
+        service(
+          "{clusterIP: 10.0.0.1, selector: {a: b}, ports: [{port: 80, targetPort: web, name: http, appProtocol: h2c}, {port: 81}]}",
+        ),
+      ),
+    ).toEqual({
       name: "ns/s",
       clusterIPs: ["10.0.0.1"],
       headless: false,
@@ -248,7 +379,9 @@ status: {phase: Running, conditions: [{type: Ready, status: "True"}], podIPs: [{
       ],
     });
     expect(value(service("{clusterIP: None}"))).toMatchObject({ headless: true, clusterIPs: [] });
-    expect(value(service("{type: ExternalName, externalName: example.org}"))).toMatchObject({ externalName: "example.org" });
+    expect(value(service("{type: ExternalName, externalName: example.org}"))).toMatchObject({
+      externalName: "example.org",
+    });
   });
 
   test("a faulty selector selects nothing rather than more", () => {
@@ -285,27 +418,57 @@ endpoints:
   });
 
   test.for([
-    ["labels: {openservicemesh.io/monitored-by: osm}, annotations: {openservicemesh.io/sidecar-injection: enabled, openservicemesh.io/metrics: 'yes'}", true, true, true],
+    [
+      "labels: {openservicemesh.io/monitored-by: osm}, annotations: {openservicemesh.io/sidecar-injection: enabled, openservicemesh.io/metrics: 'yes'}",
+      true,
+      true,
+      true,
+    ],
     ["labels: {openservicemesh.io/monitored-by: osm}", true, false, false],
     ["labels: {openservicemesh.io/monitored-by: osm, openservicemesh.io/ignore: 'true'}", false, false, false],
     ["annotations: {openservicemesh.io/sidecar-injection: enabled}", false, true, false],
   ] as const)("Namespace with %s", ([metadata, monitored, inject, metrics]) => {
-    expect(value(decode(`apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, ${metadata}}`))).toEqual({ name: "ns", monitored, inject, metrics });
+    expect(value(decode(`apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, ${metadata}}`))).toEqual({
+      name: "ns",
+      monitored,
+      inject,
+      metrics,
+    });
   });
 });
 
 describe("MeshConfig", () => {
-  const mesh = (spec: string, version = "v1alpha2") => decode(`apiVersion: config.openservicemesh.io/${version}\nkind: MeshConfig\nmetadata: {name: m, namespace: osm}\nspec: ${spec}`);
+  const mesh = (spec: string, version = "v1alpha2") =>
+    decode(
+      `apiVersion: config.openservicemesh.io/${version}\nkind: MeshConfig\nmetadata: {name: m, namespace: osm}\nspec: ${spec}`,
+    );
 
   test.for(["v1alpha1", "v1alpha2", "v1alpha3"])("%s: what is used", (version) => {
-    const decoded = mesh("{sidecar: {logLevel: warn}, traffic: {enablePermissiveTrafficPolicyMode: true, enableEgress: true}, certificate: {serviceCertValidityDuration: 1h30m}}", version);
+    const decoded = mesh(
+      "{sidecar: {logLevel: warn}, traffic: {enablePermissiveTrafficPolicyMode: true, enableEgress: true}, certificate: {serviceCertValidityDuration: 1h30m}}",
+      version,
+    );
     expect(said(decoded)).toEqual([]);
-    expect(value(decoded)).toEqual({ permissive: true, egress: true, trustDomain: "cluster.local", certificateValidity: 5400, envoyLogLevel: "warning" });
+    expect(value(decoded)).toEqual({
+      permissive: true,
+      egress: true,
+      trustDomain: "cluster.local",
+      certificateValidity: 5400,
+      envoyLogLevel: "warning",
+    });
   });
 
   test("what is wrong keeps its default, and defaults open nothing", () => {
-    const decoded = mesh('{traffic: {enablePermissiveTrafficPolicyMode: "true", enableEgress: 1, odd: 1}, certificate: {serviceCertValidityDuration: 24}, sidecar: []}');
-    expect(value(decoded)).toEqual({ permissive: false, egress: false, trustDomain: "cluster.local", certificateValidity: 86_400, envoyLogLevel: "error" });
+    const decoded = mesh(
+      '{traffic: {enablePermissiveTrafficPolicyMode: "true", enableEgress: 1, odd: 1}, certificate: {serviceCertValidityDuration: 24}, sidecar: []}',
+    );
+    expect(value(decoded)).toEqual({
+      permissive: false,
+      egress: false,
+      trustDomain: "cluster.local",
+      certificateValidity: 86_400,
+      envoyLogLevel: "error",
+    });
     expect(said(decoded).sort()).toEqual([
       "bad-field spec.certificate.serviceCertValidityDuration",
       "bad-field spec.sidecar",
@@ -348,7 +511,9 @@ const OSM = process.env["HEDDLE_OSM_MANIFESTS"];
 test.skipIf(!OSM)("OSM's own manifests decode without a Problem (HEDDLE_OSM_MANIFESTS)", () => {
   const decoder = new Decoder();
   let read = 0;
-  for (const file of readdirSync(OSM ?? "", { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".yaml"))) {
+  for (const file of readdirSync(OSM ?? "", { recursive: true, encoding: "utf8" }).filter((name) =>
+    name.endsWith(".yaml"),
+  )) {
     for (const { value: object } of parseYaml(readFileSync(join(OSM ?? "", file), "utf8")).documents) {
       const { kind } = object as { kind: string };
       if (!KINDS.some((entry) => entry.kind === kind)) continue;

@@ -23,13 +23,23 @@ test("HTTP/1.1 is answered with what arrived and who answers, on one kept-open c
     const call = request({ port: standIn.port, path, method: "POST", agent, headers: { "x-who": "me" } });
     call.end(body);
     const [response] = (await once(call, "response")) as [import("node:http").IncomingMessage];
-    return { reused: call.reusedSocket, answer: JSON.parse(await text(response)) as Answer, status: response.statusCode };
+    return {
+      reused: call.reusedSocket,
+      answer: JSON.parse(await text(response)) as Answer,
+      status: response.statusCode,
+    };
   };
   const first = await post("/books?id=1", "hello");
   const second = await post("/more", "x".repeat(200_000));
   agent.destroy();
   expect(first.status).toBe(200);
-  expect(first.answer).toMatchObject({ ...who, protocol: "HTTP/1.1", method: "POST", path: "/books?id=1", bodyBytes: 5 });
+  expect(first.answer).toMatchObject({
+    ...who,
+    protocol: "HTTP/1.1",
+    method: "POST",
+    path: "/books?id=1",
+    bodyBytes: 5,
+  });
   expect(first.answer.headers["x-who"]).toBe("me");
   expect(second.answer.bodyBytes).toBe(200_000);
   expect(second.reused).toBe(true);
@@ -60,7 +70,12 @@ test("HTTP/2 with prior knowledge is answered the same", async () => {
 test("the gRPC health check says SERVING, other methods say UNIMPLEMENTED", async () => {
   await withHttp2(async (session) => {
     const call = async (path: string) => {
-      const stream = session.request({ ":path": path, ":method": "POST", "content-type": "application/grpc", te: "trailers" });
+      const stream = session.request({
+        ":path": path,
+        ":method": "POST",
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
       stream.end(Buffer.from([0, 0, 0, 0, 0]));
       let trailers: IncomingHttpHeaders = {};
       stream.on("trailers", (headers: IncomingHttpHeaders) => (trailers = headers));
@@ -68,16 +83,22 @@ test("the gRPC health check says SERVING, other methods say UNIMPLEMENTED", asyn
       const chunks = await stream.toArray();
       return { body: Buffer.concat(chunks), status: trailers["grpc-status"] ?? headers["grpc-status"] };
     };
-    expect(await call("/grpc.health.v1.Health/Check")).toEqual({ body: Buffer.from([0, 0, 0, 0, 2, 8, 1]), status: "0" });
+    expect(await call("/grpc.health.v1.Health/Check")).toEqual({
+      body: Buffer.from([0, 0, 0, 0, 2, 8, 1]),
+      status: "0",
+    });
     expect(await call("/shop.Books/List")).toEqual({ body: Buffer.alloc(0), status: "12" });
   });
 });
 
-test.each(["hello\n", "GET lost in thought", "\x00\x01\xff binary", "QUIT\r\n"])("%j is plain TCP and comes back", async (said) => {
-  const socket = await open();
-  socket.end(said, "latin1");
-  expect((await socket.toArray()).map((chunk: Buffer) => chunk.toString("latin1")).join("")).toBe(said);
-});
+test.each(["hello\n", "GET lost in thought", "\x00\x01\xff binary", "QUIT\r\n"])(
+  "%j is plain TCP and comes back",
+  async (said) => {
+    const socket = await open();
+    socket.end(said, "latin1");
+    expect((await socket.toArray()).map((chunk: Buffer) => chunk.toString("latin1")).join("")).toBe(said);
+  },
+);
 
 test("half a word that could become HTTP is echoed after a while, and the connection goes on", async () => {
   const socket = await open();

@@ -1,6 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { mustInject, parseToggle } from "../../../src/world/injection.ts";
-import { identity, localName, namespaceOf, parseServiceHost, principalDnsName, serviceHosts, serviceName, spiffeId } from "../../../src/world/names.ts";
+import {
+  identity,
+  localName,
+  namespaceOf,
+  parseServiceHost,
+  principalDnsName,
+  serviceHosts,
+  serviceName,
+  spiffeId,
+} from "../../../src/world/names.ts";
 
 test("an account's names", () => {
   const id = identity("shop", "book.store");
@@ -13,7 +22,12 @@ test("an account's names", () => {
 test("a Service's bare name is for its own namespace only", () => {
   const name = serviceName("shop", "cart");
   expect(serviceHosts(name, "shop")).toContain("cart");
-  expect(serviceHosts(name, "other")).toEqual(["cart.shop", "cart.shop.svc", "cart.shop.svc.cluster", "cart.shop.svc.cluster.local"]);
+  expect(serviceHosts(name, "other")).toEqual([
+    "cart.shop",
+    "cart.shop.svc",
+    "cart.shop.svc.cluster",
+    "cart.shop.svc.cluster.local",
+  ]);
 });
 
 test.each([
@@ -33,7 +47,10 @@ test.each([
 
 describe("injection", () => {
   const inMesh = { name: "a", monitored: true, inject: true, metrics: false };
-  const pod = (value?: string, hostNetwork = false) => ({ annotations: value === undefined ? {} : { "openservicemesh.io/sidecar-injection": value }, hostNetwork });
+  const pod = (value?: string, hostNetwork = false) => ({
+    annotations: value === undefined ? {} : { "openservicemesh.io/sidecar-injection": value },
+    hostNetwork,
+  });
 
   test("a pod's word goes before its namespace's", () => {
     expect(mustInject(inMesh, pod())).toBe(true);

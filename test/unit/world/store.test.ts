@@ -2,7 +2,23 @@ import { describe, expect, test } from "vitest";
 import { Store, type Reach } from "../../../src/world/store.ts";
 import { DEFAULT_SETTINGS, type Change } from "../../../src/world/types.ts";
 import { all, apply, EMPTY_WORLD, KINDS, settingsOf } from "../../../src/world/world.ts";
-import { app, flat, gone, meshConfig, namespace, pod, pods, routeGroup, service, slice, split, target, tcpRoute, workload, world } from "../../support/build.ts";
+import {
+  app,
+  flat,
+  gone,
+  meshConfig,
+  namespace,
+  pod,
+  pods,
+  routeGroup,
+  service,
+  slice,
+  split,
+  target,
+  tcpRoute,
+  workload,
+  world,
+} from "../../support/build.ts";
 
 const shop = [namespace("shop"), namespace("other"), ...app("shop/cart", { pods: 2 }), ...app("other/cart")];
 
