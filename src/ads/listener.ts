@@ -62,7 +62,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   server.on("tlsClientError", (error, socket) => {
     // Node tells why it did not trust a certificate here only; the error itself says that the socket hung up.
     const untrusted: unknown = socket.authorizationError;
-    options.refuse(untrusted ? String(untrusted) : error.message, socket.remoteAddress ?? "unknown");
+    options.refuse(typeof untrusted === "string" ? untrusted : error.message, socket.remoteAddress ?? "unknown");
   });
   server.on("secureConnection", (socket) => {
     socket.on("error", () => socket.destroy());

@@ -124,11 +124,8 @@ export class Stream {
   }
 
   #retarget(): void {
-    const { SDS, ...rest } = this.#resources ?? {};
-    if (!this.#resources || !SDS || !this.#secrets) return;
-    const secrets =
-      this.#secrets.size === 0 ? SDS : SDS.size === 0 ? this.#secrets : new Map([...SDS, ...this.#secrets]);
-    this.#target = { ...(rest as Resources), SDS: secrets };
+    if (!this.#resources || !this.#secrets) return;
+    this.#target = { ...this.#resources, SDS: merged(this.#resources.SDS, this.#secrets) };
     this.#flush();
   }
 

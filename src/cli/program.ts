@@ -123,7 +123,7 @@ export function buildProgram(config: Config, done: Done): Command {
       "after",
       examples(
         ["heddle translate manifests/ --stage ir", "who may call whom, and where splits lead"],
-        ["heddle translate manifests/ --proxy bookstore/bookstore-v1", "what the sidecars of a ServiceAccount get"],
+        ["heddle translate examples/bookstore --proxy bookstore/bookstore", "what the sidecars of a ServiceAccount get"],
         ["heddle translate manifests/ -o json | jq '.[].resources.RDS'", "routes of every proxy"],
       ),
     )

@@ -9,13 +9,14 @@ import { FilesSource } from "../sources/files/source.ts";
 import { silent } from "../telemetry/log.ts";
 import { spiffeId, type GroupName } from "../world/names.ts";
 import { Store } from "../world/store.ts";
-import type { ObjectRef, Problem } from "../world/types.ts";
+import type { Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { Builder } from "../xds/build.ts";
 import { OWN_CERTIFICATE } from "../xds/names.ts";
 import { EXIT, UserError } from "./errors.ts";
 import { formatOf, printData } from "./output.ts";
-import { nearest, printable } from "./text.ts";
+import { problemLine } from "./problem-line.ts";
+import { nearest } from "./text.ts";
 import { resourcesJson } from "./xds-json.ts";
 
 export interface TranslateOptions {
@@ -109,13 +110,4 @@ function podsOf(mesh: Mesh, world: World, group: GroupName): string[] {
   const pods: string[] = [];
   for (const objects of world.tables.Pod.values()) for (const pod of objects.values()) if (mesh.groupOf.get(pod.workload.key) === group) pods.push(pod.name);
   return pods.sort();
-}
-
-const nameOf = ({ kind, namespace, name }: ObjectRef): string => `${kind} ${namespace ? `${namespace}/` : ""}${name}`;
-
-/** `split.yaml:12: error: TrafficSplit bookstore/split: spec.backends[0]: …` */
-export function problemLine({ severity, object, path, message, file, line }: Problem): string {
-  const where = file === undefined ? "" : line === undefined ? `${file}: ` : `${file}:${line}: `;
-  const what = object.kind === "" && object.name === "" ? "" : `${nameOf(object)}: `;
-  return printable(`${where}${severity}: ${what}${path === "" ? "" : `${path}: `}${message}`);
 }

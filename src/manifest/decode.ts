@@ -17,11 +17,12 @@ export interface Decoded {
   readonly problems: readonly Problem[];
 }
 
+const text = (value: unknown): string => (typeof value === "string" ? value.slice(0, 300) : "");
+
 /** Kind, namespace and name as far as they can be read, for naming the object; "" where they cannot. */
 export function refOf(object: unknown): ObjectRef {
   const raw = isRaw(object) ? object : {};
   const metadata = isRaw(raw["metadata"]) ? raw["metadata"] : {};
-  const text = (value: unknown) => (typeof value === "string" ? value.slice(0, 300) : "");
   const kind = text(raw["kind"]);
   const entry = kindOf(splitApiVersion(text(raw["apiVersion"])).group, kind);
   const namespace = text(metadata["namespace"]);
@@ -79,13 +80,12 @@ export class Decoder {
       return [];
     }
     const namespace = entry.namespaced ? reader.ref.namespace : "";
-    const text = (key: string) => (typeof metadata[key] === "string" ? metadata[key] : "");
     const place = {
       namespace,
       name: reader.ref.name,
       version,
-      uid: text("uid"),
-      created: text("creationTimestamp"),
+      uid: text(metadata["uid"]),
+      created: text(metadata["creationTimestamp"]),
       intern: this.#intern,
     };
     const value = entry.decode(reader, object, place);

@@ -54,6 +54,8 @@ function methodsOf(reader: Reader, value: unknown, path: string, then: string): 
   return methods.length === 0 && list.length > 0 ? undefined : methods;
 }
 
+const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 /** All headers of a match must hold, so one that cannot be read takes the match with it. */
 function headersOf(reader: Reader, value: unknown, path: string, then: string): HTTPMatch["headers"] | undefined {
   const headers: { name: string; regex: string }[] = [];
@@ -86,7 +88,6 @@ function headersOf(reader: Reader, value: unknown, path: string, then: string): 
       `${path} has ${headers.length} headers where at most ${LIMITS.headers} are read, so ${then}; remove some.`,
     );
   }
-  const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
   return bad ? undefined : headers.sort((a, b) => order(a.name, b.name) || order(a.regex, b.regex));
 }
 

@@ -37,6 +37,10 @@ export type Statuses = "assume-ready" | ReadonlyMap<PodName, PodStatus>;
 
 type Place = Pick<Entry, "file" | "lineOf">;
 
+/** What an entry is remembered by; objects without a name are told apart by their places. */
+const keyOf = ({ ref, file, line }: Entry): string =>
+  `${ref.kind}/${ref.namespace}/${ref.name}/${ref.name === "" ? `${file}:${line}` : ""}`;
+
 export class Cluster {
   readonly #subnets: Subnets;
   readonly #decoder = new Decoder();
@@ -59,10 +63,8 @@ export class Cluster {
       problems.push(...decoded.problems.map((problem) => (entry ? placed(problem, entry) : problem)));
       return decoded;
     };
-    const keyOf = ({ ref, file, line }: Entry) =>
-      `${ref.kind}/${ref.namespace}/${ref.name}/${ref.name === "" ? `${file}:${line}` : ""}`;
 
-    const namespaces = this.#namespaces(entries, decode, keyOf);
+    const namespaces = this.#namespaces(entries, decode);
     const { pods, owners } = this.#podsOf(entries, namespaces, problems);
     const running = this.#running(pods, statuses);
     for (const [name, { pod, status }] of running) {
@@ -91,11 +93,7 @@ export class Cluster {
   }
 
   /** Namespaces that have no object are in the mesh: a folder needs none. */
-  #namespaces(
-    entries: readonly Entry[],
-    decode: (key: string, raw: Raw, entry?: Place) => Decoded,
-    keyOf: (entry: Entry) => string,
-  ) {
+  #namespaces(entries: readonly Entry[], decode: (key: string, raw: Raw, entry?: Place) => Decoded) {
     const namespaces = new Map<string, Namespace>();
     const keep = (decoded: Decoded) => {
       for (const change of decoded.changes)

@@ -128,9 +128,10 @@ function count(reader: Reader, spec: Raw, key: string, fallback: number): number
   return LIMITS.replicas;
 }
 
+const numbered = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
 function instancesOf(reader: Reader, kind: Controller, ref: ObjectRef, spec: Raw, template: Template): Instance[] {
   const seed = `${ref.namespace}/${ref.name}`;
-  const numbered = (n: number) => Array.from({ length: n }, (_, i) => i);
   const suffix = (i: number) => letters(`${kind}/${seed}/${template.hash}/${i}`, 5);
   switch (kind) {
     case "Pod":

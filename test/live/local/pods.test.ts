@@ -120,10 +120,10 @@ describeAsRoot("local pods", () => {
     const say = (name: string) =>
       `process.on("SIGTERM", () => { console.log("down ${name}"); process.exit() });setInterval(() => {}, 1000);console.log("up ${name}")`;
     const helper = {
-      ...container(say("helper")),
+      ...container(`${say("helper")};require("net").createServer().listen(9090)`),
       name: "helper",
       restartPolicy: "Always" as const,
-      startupProbe: { exec: { command: ["/bin/true"] }, periodSeconds: 0.1 },
+      startupProbe: { tcpSocket: { port: 9090 }, periodSeconds: 0.1 },
     };
     mesh.runtime.apply([pod("helped", container(say("app")), { initContainers: [helper] })]);
     await mesh.line("helped/app: up app");

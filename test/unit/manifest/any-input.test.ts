@@ -1,5 +1,5 @@
 /** Properties: whatever is decoded, nothing is thrown, every object is used or named, and a broken one never opens more. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Decoder } from "../../../src/manifest/decode.ts";
 import { KINDS } from "../../../src/manifest/kinds.ts";

@@ -1,0 +1,197 @@
+/** Kubernetes' own kinds and MeshConfig. */
+import { describe, expect, test } from "vitest";
+import { Decoder, type Decoded } from "../../../src/manifest/decode.ts";
+import { parseYaml } from "../../../src/sources/files/yaml.ts";
+
+const decode = (yaml: string): Decoded => new Decoder().decode(parseYaml(yaml).documents[0]?.value);
+const value = (decoded: Decoded): unknown => decoded.changes[0]?.value;
+const said = (decoded: Decoded): string[] => decoded.problems.map((problem) => `${problem.code} ${problem.path}`);
+
+describe("Kubernetes' own kinds", () => {
+  const pod = (rest: string, metadata = "") =>
+    decode(`apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: ns, uid: u${metadata}}\n${rest}`);
+
+  test("a pod", () => {
+    const decoded = pod(
+      `spec: {serviceAccountName: sa, hostname: h, subdomain: d, containers: [{name: c, ports: [{containerPort: 80, name: web}]}], initContainers: [{name: i, ports: [{containerPort: 1}]}, {name: s, restartPolicy: Always, ports: [{containerPort: 2, protocol: UDP}]}]}
+status: {phase: Running, conditions: [{type: Ready, status: "True"}], podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]}`,
+      ", labels: {app: x, osm-proxy-uuid: id}, annotations: {prometheus.io/scrape: 'true'}",
+    );
+    expect(said(decoded)).toEqual([]);
+    expect(value(decoded)).toMatchObject({
+      name: "ns/p",
+      proxyId: "id",
+      ips: ["10.0.0.1", "fd00::1"],
+      hostname: "h",
+      ready: true,
+      terminating: false,
+      workload: {
+        identity: "ns/sa",
+        labels: { app: "x" },
+        ports: [
+          { name: "", port: 2, protocol: "UDP" },
+          { name: "web", port: 80, protocol: "TCP" },
+        ],
+        meshed: true,
+        metrics: true,
+        subdomain: "d",
+      },
+    });
+  });
+
+  test("without a label of a sidecar a pod is outside, known by its uid, and of the default account", () => {
+    expect(value(pod("spec: {containers: []}"))).toMatchObject({
+      proxyId: "u",
+      ready: false,
+      ips: [],
+      workload: { identity: "ns/default", meshed: false },
+    });
+  });
+
+  test("an account that cannot be read does not become the default one", () => {
+    for (const account of ["5", '"a/b"', "{}"])
+      expect(value(pod(`spec: {serviceAccountName: ${account}, containers: []}`))).toBeUndefined();
+  });
+
+  test("a pod that has ended has no address; one that goes is terminating", () => {
+    expect(
+      value(pod("spec: {}\nstatus: {phase: Succeeded, podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}")),
+    ).toMatchObject({ ips: [], ready: false });
+    expect(value(pod("spec: {}", ", deletionTimestamp: 2020-01-01T00:00:00Z"))).toMatchObject({ terminating: true });
+  });
+
+  test("equal workloads of one decoder are one object", () => {
+    const decoder = new Decoder();
+    const made = (name: string, app: string) => {
+      const [change] = decoder.decode({
+        apiVersion: "v1",
+        kind: "Pod",
+        metadata: { name, labels: { app, "osm-proxy-uuid": name } },
+        spec: {},
+      }).changes;
+      return change?.kind === "Pod" ? change.value?.workload : undefined;
+    };
+    expect(made("a", "x")).toBe(made("b", "x"));
+    expect(made("a", "x")).not.toBe(made("a", "y"));
+  });
+
+  const service = (spec: string) =>
+    decode(`apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: ${spec}`);
+
+  test("a Service", () => {
+    expect(
+      value(
+        service(
+          "{clusterIP: 10.0.0.1, selector: {a: b}, ports: [{port: 80, targetPort: web, name: http, appProtocol: h2c}, {port: 81}]}",
+        ),
+      ),
+    ).toEqual({
+      name: "ns/s",
+      clusterIPs: ["10.0.0.1"],
+      headless: false,
+      selector: { a: "b" },
+      ports: [
+        { name: "http", port: 80, targetPort: "web", protocol: "TCP", appProtocol: "h2c" },
+        { name: "", port: 81, targetPort: 81, protocol: "TCP" },
+      ],
+    });
+    expect(value(service("{clusterIP: None}"))).toMatchObject({ headless: true, clusterIPs: [] });
+    expect(value(service("{type: ExternalName, externalName: example.org}"))).toMatchObject({
+      externalName: "example.org",
+    });
+  });
+
+  test("a faulty selector selects nothing rather than more", () => {
+    const decoded = service("{selector: {a: b, c: 5}}");
+    expect(value(decoded)).not.toHaveProperty("selector");
+    expect(said(decoded)).toEqual(["bad-field spec.selector.c"]);
+    expect(value(service("{selector: {}}"))).not.toHaveProperty("selector");
+  });
+
+  test("an EndpointSlice: ready unless said otherwise, never while terminating", () => {
+    const decoded = decode(`apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: e, namespace: ns, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: http, port: 80}]
+endpoints:
+- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: p}, hostname: h}
+- {addresses: [10.0.0.2], conditions: {ready: false}}
+- {addresses: [10.0.0.3], conditions: {ready: true, terminating: true}}
+- {addresses: [nowhere]}
+`);
+    expect(said(decoded)).toEqual(["bad-field endpoints[3].addresses[0]"]);
+    expect(value(decoded)).toEqual({
+      namespace: "ns",
+      name: "e",
+      service: "ns/s",
+      ports: [{ name: "http", port: 80 }],
+      endpoints: [
+        { ip: "10.0.0.1", pod: "ns/p", hostname: "h", ready: true },
+        { ip: "10.0.0.2", ready: false },
+        { ip: "10.0.0.3", ready: false },
+      ],
+    });
+  });
+
+  test.for([
+    [
+      "labels: {openservicemesh.io/monitored-by: osm}, annotations: {openservicemesh.io/sidecar-injection: enabled, openservicemesh.io/metrics: 'yes'}",
+      true,
+      true,
+      true,
+    ],
+    ["labels: {openservicemesh.io/monitored-by: osm}", true, false, false],
+    ["labels: {openservicemesh.io/monitored-by: osm, openservicemesh.io/ignore: 'true'}", false, false, false],
+    ["annotations: {openservicemesh.io/sidecar-injection: enabled}", false, true, false],
+  ] as const)("Namespace with %s", ([metadata, monitored, inject, metrics]) => {
+    expect(value(decode(`apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, ${metadata}}`))).toEqual({
+      name: "ns",
+      monitored,
+      inject,
+      metrics,
+    });
+  });
+});
+
+describe("MeshConfig", () => {
+  const mesh = (spec: string, version = "v1alpha2") =>
+    decode(
+      `apiVersion: config.openservicemesh.io/${version}\nkind: MeshConfig\nmetadata: {name: m, namespace: osm}\nspec: ${spec}`,
+    );
+
+  test.for(["v1alpha1", "v1alpha2", "v1alpha3"])("%s: what is used", (version) => {
+    const decoded = mesh(
+      "{sidecar: {logLevel: warn}, traffic: {enablePermissiveTrafficPolicyMode: true, enableEgress: true}, certificate: {serviceCertValidityDuration: 1h30m}}",
+      version,
+    );
+    expect(said(decoded)).toEqual([]);
+    expect(value(decoded)).toEqual({
+      permissive: true,
+      egress: true,
+      trustDomain: "cluster.local",
+      certificateValidity: 5400,
+      envoyLogLevel: "warning",
+    });
+  });
+
+  test("what is wrong keeps its default, and defaults open nothing", () => {
+    const decoded = mesh(
+      '{traffic: {enablePermissiveTrafficPolicyMode: "true", enableEgress: 1, odd: 1}, certificate: {serviceCertValidityDuration: 24}, sidecar: []}',
+    );
+    expect(value(decoded)).toEqual({
+      permissive: false,
+      egress: false,
+      trustDomain: "cluster.local",
+      certificateValidity: 86_400,
+      envoyLogLevel: "error",
+    });
+    expect(said(decoded).sort()).toEqual([
+      "bad-field spec.certificate.serviceCertValidityDuration",
+      "bad-field spec.sidecar",
+      "bad-field spec.traffic.enableEgress",
+      "bad-field spec.traffic.enablePermissiveTrafficPolicyMode",
+      "unknown-field spec.traffic.odd",
+    ]);
+  });
+});
