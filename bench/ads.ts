@@ -43,10 +43,10 @@ const content = (round: number): Uint8Array => {
   return bytes;
 };
 
-const rss = (): number => {
+const memory = (): NodeJS.MemoryUsage => {
   globalThis.gc?.();
   globalThis.gc?.();
-  return process.memoryUsage().rss;
+  return process.memoryUsage();
 };
 
 interface Result {
@@ -56,6 +56,8 @@ interface Result {
   /** Milliseconds of each ACK. */
   readonly acks: number[];
   readonly perStream: number;
+  /** Of that, what JavaScript really holds: the rest is TLS, HTTP/2 and room that V8 keeps. */
+  readonly heapPerStream: number;
   readonly connected: number;
 }
 
@@ -76,13 +78,21 @@ async function measure(
   streams: number,
   rounds: number,
 ): Promise<Result> {
-  const before = rss();
+  const before = memory();
   const begun = performance.now();
   const child: ChildProcess = fork(self, ["--proxies"], { execArgv: [] });
   child.send({ address: `127.0.0.1:${subject.port}`, tls, streams } satisfies Start);
   await subject.ready;
   const connected = performance.now() - begun;
-  const result: Result = { name, rounds: [], acks: [], perStream: (rss() - before) / streams, connected };
+  const after = memory();
+  const result: Result = {
+    name,
+    rounds: [],
+    acks: [],
+    perStream: (after.rss - before.rss) / streams,
+    heapPerStream: (after.heapUsed - before.heapUsed) / streams,
+    connected,
+  };
   for (let round = 1; round <= rounds; round++) {
     const start = performance.now();
     await new Promise<void>((resolve) => {
@@ -230,7 +240,7 @@ async function main(): Promise<void> {
   );
   console.table(
     Object.fromEntries(
-      results.map(({ name, rounds: all, acks, perStream, connected }) => [
+      results.map(({ name, rounds: all, acks, perStream, heapPerStream, connected }) => [
         name,
         {
           "last ACK p50 ms": Number(quantile(all, 0.5).toFixed(1)),
@@ -239,6 +249,7 @@ async function main(): Promise<void> {
           "any ACK p99 ms": Number(quantile(acks, 0.99).toFixed(1)),
           "all connected ms": Math.round(connected),
           "RSS a stream KiB": Number((perStream / 1024).toFixed(1)),
+          "heap a stream KiB": Number((heapPerStream / 1024).toFixed(1)),
         },
       ]),
     ),

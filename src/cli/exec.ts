@@ -29,15 +29,22 @@ export function containerOf(pod: PodRecord, name: string | undefined): Container
   if (name === undefined) throw new UserError(`Pod ${pod.namespace}/${pod.name} has no containers (yet).`);
   const names = pod.containers.map((c) => c.name);
   const near = nearest(name, names);
-  throw new UserError(`Pod ${pod.namespace}/${pod.name} has no container "${name}".${near ? ` Did you mean ${near}?` : ` There are: ${names.join(", ")}.`}`);
+  throw new UserError(
+    `Pod ${pod.namespace}/${pod.name} has no container "${name}".${near ? ` Did you mean ${near}?` : ` There are: ${names.join(", ")}.`}`,
+  );
 }
 
+const ignore = (): void => {};
+
 /** With our standard streams; the answer is the exit code, 128 + n when signal n ended it. */
-function run(command: string, args: readonly string[], options: { readonly env: Readonly<Record<string, string>>; readonly cwd?: string }): Promise<number> {
+function run(
+  command: string,
+  args: readonly string[],
+  options: { readonly env: Readonly<Record<string, string>>; readonly cwd?: string },
+): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { ...options, stdio: "inherit" });
     // A terminal's Ctrl-C reaches the command too: it decides, we wait. What is sent to us alone is passed on.
-    const ignore = (): void => {};
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
     process.on("SIGINT", ignore).on("SIGTERM", forward).on("SIGHUP", forward);
     const done = (): void => void process.off("SIGINT", ignore).off("SIGTERM", forward).off("SIGHUP", forward);

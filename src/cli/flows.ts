@@ -119,7 +119,8 @@ export class Flows {
     if (line.code === 403 && http) {
       const server = upstreamIp === undefined ? undefined : directory.podAt(upstreamIp);
       if (server !== undefined) flow.refuser = directory.identityOf(server);
-      if (line.details === "direct_response") this.#because(flow, refusedAtClient(from, http.authority, directory.hasService(to)));
+      if (line.details === "direct_response")
+        this.#because(flow, refusedAtClient(from, http.authority, directory.hasService(to)));
     } else {
       const why = failureReason(line);
       if (why !== undefined) this.#because(flow, why);
@@ -195,12 +196,17 @@ export class Flows {
     // The window holds nine whole slots and what has passed of this one.
     const span = Math.min(WINDOW - SLOT + (now % SLOT), Math.max(now - first, SLOT));
     const [p50, p99] = [quantile(durations, count, 0.5), quantile(durations, count, 0.99)];
-    const refusal = outcomes.has("403") && refuser !== undefined ? this.#refusals.get(`${id.from} ${refuser}`) : undefined;
-    const why = [reason, refusal].filter((r) => r !== undefined && now - r.at <= WINDOW).sort((a, b) => b!.at - a!.at)[0];
+    const refusal =
+      outcomes.has("403") && refuser !== undefined ? this.#refusals.get(`${id.from} ${refuser}`) : undefined;
+    const why = [reason, refusal]
+      .filter((r) => r !== undefined && now - r.at <= WINDOW)
+      .sort((a, b) => b!.at - a!.at)[0];
     return {
       ...id,
       perSecond: (count * 1000) / span,
-      outcomes: [...outcomes].map(([outcome, n]) => ({ outcome, count: n })).sort((a, b) => b.count - a.count || (a.outcome < b.outcome ? -1 : 1)),
+      outcomes: [...outcomes]
+        .map(([outcome, n]) => ({ outcome, count: n }))
+        .sort((a, b) => b.count - a.count || (a.outcome < b.outcome ? -1 : 1)),
       bytes,
       ...(p50 !== undefined && p99 !== undefined && { p50, p99 }),
       ...(why && { reason: why.text }),

@@ -18,12 +18,24 @@ export async function getPods(options: GetOptions): Promise<number> {
   const rows = all.filter((row) => options.namespace === undefined || row.namespace === options.namespace);
   if (format === "json" || format === "yaml") await printData(format, rows);
   else if (rows.length > 0) await print(podTable(rows, Date.now(), format === "wide").join("\n"));
-  else process.stderr.write(options.namespace === undefined ? "The mesh has no pods.\n" : `No pods in namespace ${options.namespace}.\n`);
+  else
+    process.stderr.write(
+      options.namespace === undefined ? "The mesh has no pods.\n" : `No pods in namespace ${options.namespace}.\n`,
+    );
   return 0;
 }
 
 export function podTable(rows: readonly PodRow[], now: number, wide: boolean): string[] {
-  const head = ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", ...(wide ? ["SERVICEACCOUNT", "CONTAINERS", "REASON"] : [])];
+  const head = [
+    "NAMESPACE",
+    "NAME",
+    "READY",
+    "STATUS",
+    "RESTARTS",
+    "AGE",
+    "IP",
+    ...(wide ? ["SERVICEACCOUNT", "CONTAINERS", "REASON"] : []),
+  ];
   const sorted = [...rows].sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
   return table(
     head,

@@ -6,14 +6,22 @@ import { printable } from "./text.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-export function lineLog(level: LogLevel, write: (level: (typeof LEVELS)[number], line: string) => void, always: Fields = {}): Log {
+export function lineLog(
+  level: LogLevel,
+  write: (level: (typeof LEVELS)[number], line: string) => void,
+  always: Fields = {},
+): Log {
   const least = level === "silent" ? LEVELS.length : LEVELS.indexOf(level);
-  const at = (own: (typeof LEVELS)[number]) => (message: string, fields: Fields = {}) => {
-    if (LEVELS.indexOf(own) < least) return;
-    const rest = Object.entries({ ...always, ...fields }).filter(([key, value]) => value !== undefined && key !== "stack");
-    const more = rest.map(([key, value]) => `${key}=${shown(value)}`).join(" ");
-    write(own, printable(more === "" ? message : `${message} (${more})`));
-  };
+  const at =
+    (own: (typeof LEVELS)[number]) =>
+    (message: string, fields: Fields = {}) => {
+      if (LEVELS.indexOf(own) < least) return;
+      const rest = Object.entries({ ...always, ...fields }).filter(
+        ([key, value]) => value !== undefined && key !== "stack",
+      );
+      const more = rest.map(([key, value]) => `${key}=${shown(value)}`).join(" ");
+      write(own, printable(more === "" ? message : `${message} (${more})`));
+    };
   return {
     debug: at("debug"),
     info: at("info"),

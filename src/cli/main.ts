@@ -7,7 +7,8 @@ import { readConfig } from "../config.ts";
 
 const config = readConfig(process.env);
 // Node's default place is below /tmp, where somebody else could have put code for root to run.
-if (config.cacheDir !== undefined && process.env["NODE_COMPILE_CACHE"] === undefined) enableCompileCache(`${config.cacheDir}/node`);
+if (config.cacheDir !== undefined && process.env["NODE_COMPILE_CACHE"] === undefined)
+  enableCompileCache(`${config.cacheDir}/node`);
 
 const { run } = await import("./run.ts");
 process.exitCode = await run(process.argv.slice(2), config);

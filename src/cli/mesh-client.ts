@@ -19,11 +19,14 @@ export function findMesh(id: string | undefined): RunRecord {
   if (id !== undefined) {
     const found = runs.find((run) => run.id === id);
     if (found) return found;
-    throw new UserError(`No mesh "${id}" runs on this machine.${ids === "" ? " Start one: heddle up DIR" : ` There are: ${ids}.`}`);
+    throw new UserError(
+      `No mesh "${id}" runs on this machine.${ids === "" ? " Start one: heddle up DIR" : ` There are: ${ids}.`}`,
+    );
   }
   const [only, ...more] = runs;
   if (!only) throw new UserError("No mesh runs on this machine. Start one: heddle up DIR");
-  if (more.length > 0) throw new UserError(`Several meshes run on this machine: ${ids}. Choose one with --mesh ID.`, EXIT.usage);
+  if (more.length > 0)
+    throw new UserError(`Several meshes run on this machine: ${ids}. Choose one with --mesh ID.`, EXIT.usage);
   return only;
 }
 
@@ -34,27 +37,34 @@ const MAX_BYTES = 256 << 20;
 /** GET over the run's socket. */
 export async function ask<T>(run: Pick<RunRecord, "id">, path: string): Promise<T> {
   const socket = socketPath(runDirectory(run.id));
-  if (!existsSync(socket)) throw new UserError(`Mesh ${run.id} is just starting or stopping: it takes no questions now. Try again in a moment.`);
+  if (!existsSync(socket))
+    throw new UserError(
+      `Mesh ${run.id} is just starting or stopping: it takes no questions now. Try again in a moment.`,
+    );
   return askSocket<T>(socket, path);
 }
 
 export function askSocket<T>(socket: string, path: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath: socket, path, headers: { host: "localhost", accept: "application/json" }, timeout: TIMEOUT }, (response) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      response.on("data", (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > MAX_BYTES) response.destroy(new UserError("The mesh's answer is too large."));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        const text = Buffer.concat(chunks).toString();
-        if (response.statusCode !== 200) reject(new UserError(`The mesh could not answer: ${text.trim() || response.statusCode}`));
-        else resolve(JSON.parse(text) as T);
-      });
-    });
+    const call = request(
+      { socketPath: socket, path, headers: { host: "localhost", accept: "application/json" }, timeout: TIMEOUT },
+      (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on("data", (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_BYTES) response.destroy(new UserError("The mesh's answer is too large."));
+          else chunks.push(chunk);
+        });
+        response.on("error", reject);
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString();
+          if (response.statusCode !== 200)
+            reject(new UserError(`The mesh could not answer: ${text.trim() || response.statusCode}`));
+          else resolve(JSON.parse(text) as T);
+        });
+      },
+    );
     call.on("timeout", () => call.destroy(new UserError(`The mesh did not answer within ${TIMEOUT / 1000} s.`)));
     call.on("error", (error: NodeJS.ErrnoException) => {
       const gone = error.code === "ECONNREFUSED" || error.code === "ENOENT";

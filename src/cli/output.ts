@@ -5,7 +5,9 @@ import { UserError, EXIT } from "./errors.ts";
 
 /** Prints lines. Resolves when they are handed over, so that a pipe gets all of them. */
 export const print = (text: string): Promise<void> =>
-  new Promise((resolve) => process.stdout.write(text.endsWith("\n") || text === "" ? text : `${text}\n`, () => resolve()));
+  new Promise((resolve) =>
+    process.stdout.write(text.endsWith("\n") || text === "" ? text : `${text}\n`, () => resolve()),
+  );
 
 export async function printData(format: "json" | "yaml", data: unknown): Promise<void> {
   await print(format === "json" ? JSON.stringify(data, undefined, 2) : await yaml(data));
@@ -20,7 +22,8 @@ export async function yaml(data: unknown): Promise<string> {
 /** One of the formats that a command has. */
 export function formatOf<F extends string>(given: string, formats: readonly F[]): F {
   const found = formats.find((format) => format === given);
-  if (found === undefined) throw new UserError(`"${given}" is no output format here. There are: ${formats.join(", ")}.`, EXIT.usage);
+  if (found === undefined)
+    throw new UserError(`"${given}" is no output format here. There are: ${formats.join(", ")}.`, EXIT.usage);
   return found;
 }
 

@@ -16,13 +16,26 @@ export class PlainView {
 
   /** What is new, in lines. */
   lines(view: View): string[] {
-    const said = [...this.#podLines(view), ...this.#problemLines(view), ...this.#events(view), ...this.#flowLines(view)];
+    const said = [
+      ...this.#podLines(view),
+      ...this.#problemLines(view),
+      ...this.#events(view),
+      ...this.#flowLines(view),
+    ];
     return said.map((text) => printable(`${clockTime(view.now)} ${text}`));
   }
 
+  /** That a new pod has only just begun is no news. */
   #podLines({ pods }: View): string[] {
-    const now = new Map(pods.map((p) => [`${p.namespace}/${p.name}`, p.ready ? "is ready" : isFine(p) ? "is done" : `is not ready: ${whyNotReady(p)}`]));
-    const lines = [...now].filter(([name, says]) => this.#pods.get(name) !== says).map(([name, says]) => `pod ${name} ${says}`);
+    const lines: string[] = [];
+    const now = new Map<string, string>();
+    for (const pod of pods) {
+      const name = `${pod.namespace}/${pod.name}`;
+      const says = pod.ready ? "is ready" : isFine(pod) ? "is done" : `is not ready: ${whyNotReady(pod)}`;
+      const begins = pod.phase === "Pending" && pod.reason === undefined && !this.#pods.has(name);
+      if (this.#pods.get(name) !== says && !begins) lines.push(`pod ${name} ${says}`);
+      now.set(name, says);
+    }
     for (const name of this.#pods.keys()) if (!now.has(name)) lines.push(`pod ${name} is gone`);
     this.#pods = now;
     return lines;
@@ -63,7 +76,10 @@ export class PlainView {
 /** What counts as a change: kinds of outcome, the reason, and the rate within a third. */
 function looksOf({ outcomes, reason, perSecond }: FlowRow): string {
   const order = perSecond === 0 ? "none" : Math.round(Math.log(perSecond) / Math.log(1.5));
-  return `${outcomes.map((o) => o.outcome).sort().join(" ")}|${reason ?? ""}|${order}`;
+  return `${outcomes
+    .map((o) => o.outcome)
+    .sort()
+    .join(" ")}|${reason ?? ""}|${order}`;
 }
 
 export function flowLine(row: FlowRow): string {

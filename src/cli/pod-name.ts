@@ -26,10 +26,16 @@ export function findPod<P extends Named>(pods: readonly P[], wanted: string, nam
     throw new UserError(`"${wanted}" may be any of these pods: ${some(found)}. Write the whole name.`);
   }
   if (pods.length === 0) throw new UserError(`There is no pod "${wanted}": the mesh has no pods.`);
-  if (inside.length === 0) throw new UserError(`There is no pod "${wanted}": namespace ${ns} has no pods. There are: ${some(pods)}.`);
-  const near = nearest(name, inside.flatMap((pod) => [pod.name, ...stems(pod.name)]));
+  if (inside.length === 0)
+    throw new UserError(`There is no pod "${wanted}": namespace ${ns} has no pods. There are: ${some(pods)}.`);
+  const near = nearest(
+    name,
+    inside.flatMap((pod) => [pod.name, ...stems(pod.name)]),
+  );
   const meant = near === undefined ? undefined : inside.find((pod) => pod.name.startsWith(near));
-  throw new UserError(`There is no pod "${wanted}".${meant ? ` Did you mean ${full(meant)}?` : ` There are: ${some(inside)}.`}`);
+  throw new UserError(
+    `There is no pod "${wanted}".${meant ? ` Did you mean ${full(meant)}?` : ` There are: ${some(inside)}.`}`,
+  );
 }
 
 /** `bookbuyer-6c9f-x2x4z` also goes by `bookbuyer-6c9f` and `bookbuyer`. */

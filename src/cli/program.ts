@@ -14,15 +14,17 @@ const examples = (...lines: readonly [command: string, says: string][]): string 
   return `\nExamples:\n${lines.map(([command, says]) => `  ${command.padEnd(width)}   # ${says}`).join("\n")}\n`;
 };
 
+const output = (formats: string, fallback: string): Option =>
+  new Option("-o, --output <format>", formats).default(fallback);
+const namespace = (): Option => new Option("-n, --namespace <namespace>", "pods of this namespace only");
+const container = (): Option => new Option("-c, --container <container>", "the container; the pod's first when absent");
+
 export function buildProgram(config: Config, done: Done): Command {
   const program = new Command("heddle");
-  const output = (formats: string, fallback: string): Option => new Option("-o, --output <format>", `${formats}`).default(fallback);
   const mesh = (): Option => {
     const option = new Option("--mesh <id>", "the mesh, when several run (or $HEDDLE_MESH)");
     return config.mesh === undefined ? option : option.default(config.mesh);
   };
-  const namespace = (): Option => new Option("-n, --namespace <namespace>", "pods of this namespace only");
-  const container = (): Option => new Option("-c, --container <container>", "the container; the pod's first when absent");
 
   program
     .description("A service mesh for Kubernetes: SMI policies in, Envoy configuration out, exact and explainable.")
@@ -33,7 +35,10 @@ export function buildProgram(config: Config, done: Done): Command {
       "after",
       `${examples(
         ["heddle up examples/bookstore", "a live mesh on this machine; Ctrl-C removes it"],
-        ["heddle exec bookbuyer -- curl -s http://bookstore.bookstore:14001/books-bought", "call a Service as bookbuyer"],
+        [
+          "heddle exec bookbuyer -- curl -s http://bookstore.bookstore:14001/books-bought",
+          "call a Service as bookbuyer",
+        ],
         ["heddle translate manifests/ --stage ir", "what the policies mean"],
       )}\n${EXIT_CODES}\n`,
     );
@@ -58,12 +63,16 @@ export function buildProgram(config: Config, done: Done): Command {
         ["heddle up examples/bookstore | cat", "plain lines instead of a live table"],
       ),
     )
-    .action(async (dir: string, options) => done(await (await import("./up.ts")).up(dir, options, withFlags(config, program))));
+    .action(async (dir: string, options) =>
+      done(await (await import("./up.ts")).up(dir, options, withFlags(config, program))),
+    );
 
   program
     .command("exec")
     .summary("run a command in a pod")
-    .description("Runs a command in a pod: in its network, as its application's user, with its environment. Ends with that command's exit code.")
+    .description(
+      "Runs a command in a pod: in its network, as its application's user, with its environment. Ends with that command's exit code.",
+    )
     .argument("<pod>", "namespace/name, or a name or the beginning of one when that is clear")
     .argument("<command...>", "the command, behind --")
     .addOption(container())
@@ -78,7 +87,9 @@ export function buildProgram(config: Config, done: Done): Command {
         ["heddle exec bookbuyer -c envoy -- curl -s localhost:15000/clusters", "as the sidecar"],
       ),
     )
-    .action(async (pod: string, command: string[], options) => done(await (await import("./exec.ts")).execute(pod, command, options)));
+    .action(async (pod: string, command: string[], options) =>
+      done(await (await import("./exec.ts")).execute(pod, command, options)),
+    );
 
   program
     .command("logs")
@@ -99,7 +110,10 @@ export function buildProgram(config: Config, done: Done): Command {
     )
     .action(async (pod: string, options) => done(await (await import("./logs.ts")).logs(pod, options)));
 
-  const get = program.command("get").summary("list objects of a running mesh").description("Lists objects of a mesh that runs on this machine.");
+  const get = program
+    .command("get")
+    .summary("list objects of a running mesh")
+    .description("Lists objects of a mesh that runs on this machine.");
   get
     .command("pods")
     .alias("pod")
@@ -108,13 +122,21 @@ export function buildProgram(config: Config, done: Done): Command {
     .addOption(namespace())
     .addOption(output("table, wide, json or yaml", "table"))
     .addOption(mesh())
-    .addHelpText("after", examples(["heddle get pods", "all pods"], ["heddle get pods -n bookstore -o wide", "with their ServiceAccounts, and why they are not ready"]))
+    .addHelpText(
+      "after",
+      examples(
+        ["heddle get pods", "all pods"],
+        ["heddle get pods -n bookstore -o wide", "with their ServiceAccounts, and why they are not ready"],
+      ),
+    )
     .action(async (options) => done(await (await import("./get-pods.ts")).getPods(options)));
 
   program
     .command("translate")
     .summary("what a folder of manifests means, with nothing running")
-    .description("Prints what a folder of manifests means, at one of three stages. Starts nothing, needs no root. Problems go to standard error.")
+    .description(
+      "Prints what a folder of manifests means, at one of three stages. Starts nothing, needs no root. Problems go to standard error.",
+    )
     .argument("<dir>", "the folder")
     .option("--stage <stage>", "world (objects as read), ir (what policies mean) or xds (what Envoys get)", "xds")
     .option("--proxy <name>", "only this proxy: namespace/pod, namespace/serviceaccount, or a group's name")
@@ -123,20 +145,34 @@ export function buildProgram(config: Config, done: Done): Command {
       "after",
       examples(
         ["heddle translate manifests/ --stage ir", "who may call whom, and where splits lead"],
-        ["heddle translate examples/bookstore --proxy bookstore/bookstore", "what the sidecars of a ServiceAccount get"],
+        [
+          "heddle translate examples/bookstore --proxy bookstore/bookstore",
+          "what the sidecars of a ServiceAccount get",
+        ],
         ["heddle translate manifests/ -o json | jq '.[].resources.RDS'", "routes of every proxy"],
       ),
     )
     .action(async (dir: string, options) => done(await (await import("./translate.ts")).translate(dir, options)));
 
-  const proxy = program.command("proxy").summary("look at sidecars of a running mesh").description("Looks at the sidecars of a mesh that runs on this machine.");
+  const proxy = program
+    .command("proxy")
+    .summary("look at sidecars of a running mesh")
+    .description("Looks at the sidecars of a mesh that runs on this machine.");
   proxy
     .command("status")
     .summary("what each sidecar was sent, has accepted and rejects")
-    .description("Shows, for each sidecar and type of resource, the version that was sent, accepted (ACK) and rejected (NACK), and Envoy's message.")
+    .description(
+      "Shows, for each sidecar and type of resource, the version that was sent, accepted (ACK) and rejected (NACK), and Envoy's message.",
+    )
     .addOption(output("table, json or yaml", "table"))
     .addOption(mesh())
-    .addHelpText("after", examples(["heddle proxy status", "every sidecar"], ["heddle proxy status -o json | jq '.[] | select(.types[].nacked)'", "those that reject something"]))
+    .addHelpText(
+      "after",
+      examples(
+        ["heddle proxy status", "every sidecar"],
+        ["heddle proxy status -o json | jq '.[] | select(.types[].nacked)'", "those that reject something"],
+      ),
+    )
     .action(async (options) => done(await (await import("./proxy-status.ts")).proxyStatus(options)));
 
   program

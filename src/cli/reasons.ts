@@ -8,7 +8,9 @@ export const refusedAtServer = (client: string, method: string, path: string, se
   `no TrafficTarget lets ${client} do ${method} ${cut(path.split("?")[0] ?? "", 60)} on ${server}`;
 
 export const refusedAtClient = (client: string, authority: string, known: boolean): string =>
-  known ? `no TrafficTarget lets ${client} call ${authority}` : `${authority} is not a Service of the mesh, so ${client} may not call it`;
+  known
+    ? `no TrafficTarget lets ${client} call ${authority}`
+    : `${authority} is not a Service of the mesh, so ${client} may not call it`;
 
 export const refusedPlaintext = (server: string): string =>
   `${server} takes calls from sidecars of the mesh only, and these came without its TLS`;

@@ -13,7 +13,8 @@ export async function run(argv: readonly string[], config: Config): Promise<numb
   const program = buildProgram(config, (result) => {
     code = result;
   });
-  for (const command of [program, ...program.commands, ...program.commands.flatMap((c) => c.commands)]) command.exitOverride();
+  for (const command of [program, ...program.commands, ...program.commands.flatMap((c) => c.commands)])
+    command.exitOverride();
   if (argv.length === 0) {
     await print(program.helpInformation());
     return EXIT.ok;

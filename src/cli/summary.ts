@@ -10,16 +10,25 @@ const MAX_LINES = 20;
 /** One line for each thing that means something else now; none when there was no Mesh before. */
 export function summarize(before: Mesh | undefined, after: Mesh): string[] {
   if (!before || before === after) return [];
-  const lines = [...settings(before, after), ...services(before, after), ...identities(before, after), ...access(before, after)];
+  const lines = [
+    ...settings(before, after),
+    ...services(before, after),
+    ...identities(before, after),
+    ...access(before, after),
+  ];
   const unique = [...new Set(lines)];
-  return unique.length > MAX_LINES ? [...unique.slice(0, MAX_LINES), `and ${unique.length - MAX_LINES} more changes`] : unique;
+  return unique.length > MAX_LINES
+    ? [...unique.slice(0, MAX_LINES), `and ${unique.length - MAX_LINES} more changes`]
+    : unique;
 }
 
+const onOff = (on: boolean): string => (on ? "on" : "off");
+
 function* settings({ settings: a }: Mesh, { settings: b }: Mesh): Generator<string> {
-  const onOff = (on: boolean): string => (on ? "on" : "off");
   if (a.permissive !== b.permissive) yield `permissive mode: ${onOff(a.permissive)} → ${onOff(b.permissive)}`;
   if (a.egress !== b.egress) yield `egress: ${onOff(a.egress)} → ${onOff(b.egress)}`;
-  if (a.certificateValidity !== b.certificateValidity) yield `certificates' validity: ${a.certificateValidity} s → ${b.certificateValidity} s`;
+  if (a.certificateValidity !== b.certificateValidity)
+    yield `certificates' validity: ${a.certificateValidity} s → ${b.certificateValidity} s`;
 }
 
 function* services(before: Mesh, after: Mesh): Generator<string> {
@@ -28,7 +37,8 @@ function* services(before: Mesh, after: Mesh): Generator<string> {
     const old = before.services.get(name);
     if (old === service) continue;
     if (old) yield* changed(old, service);
-    else yield `Service ${name} is new (${service.ports.map((p) => `${p.port} ${p.protocol}`).join(", ") || "no port"})`;
+    else
+      yield `Service ${name} is new (${service.ports.map((p) => `${p.port} ${p.protocol}`).join(", ") || "no port"})`;
   }
   for (const name of before.services.keys()) if (!after.services.has(name)) yield `Service ${name} is gone`;
 }
@@ -39,16 +49,23 @@ function* changed(before: MeshService, after: MeshService): Generator<string> {
     const old = before.ports.find((p) => p.port === port.port);
     if (!old) yield `Service ${name}: port ${port.port} (${port.protocol}) is new`;
     else {
-      if (old.protocol !== port.protocol) yield `Service ${name}: port ${port.port} speaks ${old.protocol} → ${port.protocol}`;
-      if (old.targetPort !== port.targetPort) yield `Service ${name}: port ${port.port} leads to ${old.targetPort} → ${port.targetPort}`;
+      if (old.protocol !== port.protocol)
+        yield `Service ${name}: port ${port.port} speaks ${old.protocol} → ${port.protocol}`;
+      if (old.targetPort !== port.targetPort)
+        yield `Service ${name}: port ${port.port} leads to ${old.targetPort} → ${port.targetPort}`;
       yield* weights(name, old.routes, port.routes);
     }
   }
-  for (const old of before.ports) if (!after.ports.some((p) => p.port === old.port)) yield `Service ${name}: port ${old.port} is gone`;
+  for (const old of before.ports)
+    if (!after.ports.some((p) => p.port === old.port)) yield `Service ${name}: port ${old.port} is gone`;
 }
 
 /** Where calls go, for each set of matches: `bookstore/bookstore split: bookstore-v1 100% → 50%, bookstore-v2 0% → 50%`. */
-function* weights(service: ServiceName, before: readonly SplitRoute[], after: readonly SplitRoute[]): Generator<string> {
+function* weights(
+  service: ServiceName,
+  before: readonly SplitRoute[],
+  after: readonly SplitRoute[],
+): Generator<string> {
   const [old, now] = [shares(service, before), shares(service, after)];
   for (const label of new Set([...old.keys(), ...now.keys()])) {
     const [a, b] = [old.get(label), now.get(label)];
@@ -92,7 +109,9 @@ function* access(before: Mesh, after: Mesh): Generator<string> {
     else if (!sameSet(had, what)) {
       const given = [...what].filter((m) => !had.has(m));
       const taken = [...had].filter((m) => !what.has(m));
-      const parts = [given.length > 0 && `given ${listed(given)}`, taken.length > 0 && `taken ${listed(taken)}`].filter((p) => p !== false);
+      const parts = [given.length > 0 && `given ${listed(given)}`, taken.length > 0 && `taken ${listed(taken)}`].filter(
+        (p) => p !== false,
+      );
       yield `access changed: ${key}: ${parts.join("; ")}`;
     }
   }
@@ -126,4 +145,5 @@ const listed = (what: Iterable<string>): string => {
   const all = [...what];
   return all.length > 4 ? `${all.slice(0, 4).join(", ")} and ${all.length - 4} more` : all.join(", ");
 };
-const sameSet = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => a.size === b.size && [...a].every((x) => b.has(x));
+const sameSet = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  a.size === b.size && [...a].every((x) => b.has(x));

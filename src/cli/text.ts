@@ -13,7 +13,12 @@ export const cut = (text: string, width: number): string =>
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [head, ...rows].map((row) => row.map((cell) => printable(cell)));
   const widths = head.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
-  return all.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("   ").trimEnd());
+  return all.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join("   ")
+      .trimEnd(),
+  );
 }
 
 /** `5s`, `3m12s`, `2h5m`, `3d4h`: the two largest units that matter, as kubectl shows ages. */
@@ -32,7 +37,8 @@ export function age(ms: number): string {
 export function bytes(n: number): string {
   let value = n;
   for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (value < 999.5 || unit === "GB") return `${unit === "B" || value >= 10 ? Math.round(value) : value.toFixed(1)} ${unit}`;
+    if (value < 999.5 || unit === "GB")
+      return `${unit === "B" || value >= 10 ? Math.round(value) : value.toFixed(1)} ${unit}`;
     value /= 1000;
   }
   return "";
@@ -43,8 +49,6 @@ export function clockTime(ms: number): string {
   const date = new Date(ms);
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
-
-export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
 /** The name that a user may have meant: at most a third of its letters wrong. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {

@@ -17,7 +17,7 @@ import { EXIT, UserError } from "./errors.ts";
 import { formatOf, printData } from "./output.ts";
 import { problemLine } from "./problem-line.ts";
 import { nearest } from "./text.ts";
-import { resourcesJson } from "./xds-json.ts";
+import { readableResources } from "./xds-json.ts";
 
 export interface TranslateOptions {
   readonly stage: string;
@@ -78,7 +78,7 @@ function shown({ world, mesh }: Translation, stage: "world" | "ir" | "xds", prox
   builder.mesh(mesh, world, trust);
   return groups.map((group) => {
     const { identity } = mesh.groups.get(group)!;
-    const resources = resourcesJson(builder.resources(group)!);
+    const resources = readableResources(builder.resources(group)!);
     const own = {
       name: OWN_CERTIFICATE,
       tlsCertificate: {
@@ -86,7 +86,12 @@ function shown({ world, mesh }: Translation, stage: "world" | "ir" | "xds", prox
         privateKey: { inlineString: REDACTED },
       },
     };
-    return { group, identity, pods: podsOf(mesh, world, group), resources: { ...resources, SDS: [own, ...resources.SDS] } };
+    return {
+      group,
+      identity,
+      pods: podsOf(mesh, world, group),
+      resources: { ...resources, SDS: [own, ...resources.SDS] },
+    };
   });
 }
 
@@ -98,16 +103,26 @@ export function groupsOf(mesh: Mesh, world: World, wanted: string): GroupName[] 
   if (byIdentity.length > 0) return byIdentity;
   const names = all.map((p) => ({ group: p.group, pods: podsOf(mesh, world, p.group) }));
   const exact = names.filter(({ pods }) => pods.some((pod) => pod === wanted));
-  const found = exact.length > 0 ? exact : names.filter(({ pods }) => pods.some((pod) => pod.startsWith(wanted) || pod.slice(pod.indexOf("/") + 1).startsWith(wanted)));
+  const found =
+    exact.length > 0
+      ? exact
+      : names.filter(({ pods }) =>
+          pods.some((pod) => pod.startsWith(wanted) || pod.slice(pod.indexOf("/") + 1).startsWith(wanted)),
+        );
   if (found.length > 0) return found.map((n) => n.group);
   const identities = [...new Set(all.map((p) => p.identity))].sort();
   const near = nearest(wanted, identities);
-  const hint = near ? `Did you mean ${near}?` : identities.length > 0 ? `There are: ${identities.slice(0, 8).join(", ")}${identities.length > 8 ? " …" : ""}.` : "No pod of this folder has a sidecar.";
+  const hint = near
+    ? `Did you mean ${near}?`
+    : identities.length > 0
+      ? `There are: ${identities.slice(0, 8).join(", ")}${identities.length > 8 ? " …" : ""}.`
+      : "No pod of this folder has a sidecar.";
   throw new UserError(`No proxy is called "${wanted}". ${hint}`);
 }
 
 function podsOf(mesh: Mesh, world: World, group: GroupName): string[] {
   const pods: string[] = [];
-  for (const objects of world.tables.Pod.values()) for (const pod of objects.values()) if (mesh.groupOf.get(pod.workload.key) === group) pods.push(pod.name);
+  for (const objects of world.tables.Pod.values())
+    for (const pod of objects.values()) if (mesh.groupOf.get(pod.workload.key) === group) pods.push(pod.name);
   return pods.sort();
 }

@@ -3,17 +3,14 @@
  */
 import { stat } from "node:fs/promises";
 import type { Config } from "../config.ts";
-import { startDashboard, type Dashboard, type Shown } from "../dashboard/server.ts";
-import type { Log } from "../telemetry/log.ts";
+import type { LocalMeshOptions } from "../up/mesh.ts";
 import { EXIT, UserError } from "./errors.ts";
 import { lineLog } from "./line-log.ts";
-import type { LocalMesh, LocalMeshOptions } from "./local-mesh.ts";
-import { socketPath } from "./mesh-client.ts";
-import { podRow, proxyRows } from "./rows.ts";
+import { askSocket, socketPath } from "./mesh-client.ts";
+import { podRow } from "./rows.ts";
 import type { Terminal } from "./screen.ts";
-import { Watch } from "./watch.ts";
 import { isFine, whyNotReady } from "./view.ts";
-import { resourcesJson } from "./xds-json.ts";
+import { Watch, type RunningMesh } from "./watch.ts";
 
 export interface UpOptions {
   readonly images?: string;
@@ -24,15 +21,22 @@ export interface UpOptions {
 
 /** What `up` has of the world outside; tests give their own. */
 export interface Outside {
-  readonly start: (options: LocalMeshOptions) => Promise<LocalMesh>;
-  readonly out: Terminal & { readonly isTTY?: boolean; on(event: "resize", run: () => void): unknown; off(event: "resize", run: () => void): unknown };
+  readonly start: (options: LocalMeshOptions) => Promise<RunningMesh>;
+  readonly out: Terminal & {
+    readonly isTTY?: boolean;
+    on(event: "resize", run: () => void): unknown;
+    off(event: "resize", run: () => void): unknown;
+  };
   readonly err: { write(text: string): unknown };
-  readonly signals: { on(signal: NodeJS.Signals, run: () => void): unknown; off(signal: NodeJS.Signals, run: () => void): unknown };
+  readonly signals: {
+    on(signal: NodeJS.Signals, run: () => void): unknown;
+    off(signal: NodeJS.Signals, run: () => void): unknown;
+  };
   readonly exit: (code: number) => void;
 }
 
 const OUTSIDE: Outside = {
-  start: async (options) => (await import("../serve.ts")).startLocalMesh(options),
+  start: async (options) => (await import("../up/mesh.ts")).startLocalMesh(options),
   out: process.stdout,
   err: process.stderr,
   signals: process,
@@ -46,7 +50,12 @@ const READY_WITHIN = 120_000;
 export async function up(dir: string, options: UpOptions, config: Config, outside: Outside = OUTSIDE): Promise<number> {
   const port = portOf(options.port);
   await mustBeFolder(dir);
-  const watch = new Watch({ dir, out: outside.out, color: config.color, live: outside.out.isTTY === true && !options.onceReady });
+  const watch = new Watch({
+    dir,
+    out: outside.out,
+    color: config.color,
+    live: outside.out.isTTY === true && !options.onceReady,
+  });
   const log = lineLog(config.logLevel, (level, line) => watch.logged(level, line, outside.err));
   const ending = new AbortController();
   const stop = (): void => {
@@ -61,20 +70,20 @@ export async function up(dir: string, options: UpOptions, config: Config, outsid
     ending.abort();
   };
   for (const signal of SIGNALS) outside.signals.on(signal, stop);
-  let mesh: LocalMesh | undefined;
-  let dashboard: Dashboard | undefined;
+  let mesh: RunningMesh | undefined;
   try {
     const { images, id } = options;
     mesh = await outside.start({
       dir,
       log,
       say: (line) => watch.say(line),
+      debugPort: port,
       signal: ending.signal,
       ...(images !== undefined && { images }),
       ...(id !== undefined && { id }),
     });
-    dashboard = await show(mesh, port, log);
-    watch.begin(mesh, dashboard.url);
+    const socket = socketPath(mesh.runDir);
+    watch.begin(mesh, () => askSocket<readonly string[]>(socket, "/api/services"));
     if (options.onceReady) return await onceReady(mesh, ending.signal, outside);
     await aborted(ending.signal);
     return EXIT.ok;
@@ -83,7 +92,6 @@ export async function up(dir: string, options: UpOptions, config: Config, outsid
     throw error;
   } finally {
     watch.end();
-    await dashboard?.close();
     await mesh?.stop();
     for (const signal of SIGNALS) outside.signals.off(signal, stop);
   }
@@ -101,27 +109,13 @@ async function mustBeFolder(dir: string): Promise<void> {
   if (!stats.isDirectory()) throw new UserError(`${dir} is not a folder: give the folder that the manifests are in.`);
 }
 
-const show = (mesh: LocalMesh, port: number, log: Log): Promise<Dashboard> =>
-  startDashboard({ shown: shownOf(mesh), log, listen: { port }, socket: socketPath(mesh.runDir) });
-
-export const shownOf = (mesh: LocalMesh): Shown => ({
-  pipeline: mesh.pipeline,
-  metrics: mesh.metrics,
-  notReady: () => {
-    if (mesh.ready()) return undefined;
-    return mesh.pipeline.mesh === undefined ? "no snapshot is published yet" : "the sources have not been read to the end yet";
-  },
-  problems: () => mesh.problems(),
-  pods: () => mesh.pods().map(({ manifest, status }) => podRow(manifest, status)),
-  proxies: () => proxyRows(mesh.proxies(), mesh.pipeline.world),
-  decode: resourcesJson,
-});
-
 const aborted = (signal: AbortSignal): Promise<void> =>
-  signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  signal.aborted
+    ? Promise.resolve()
+    : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 
 /** Waits for every pod, and says what came of it. */
-async function onceReady(mesh: LocalMesh, signal: AbortSignal, { out, err }: Outside): Promise<number> {
+async function onceReady(mesh: RunningMesh, signal: AbortSignal, { out, err }: Outside): Promise<number> {
   const until = performance.now() + READY_WITHIN;
   for (;;) {
     const rows = mesh.pods().map(({ manifest, status }) => podRow(manifest, status));

@@ -4,7 +4,9 @@
 import { readFileSync } from "node:fs";
 import { formatOf, print, printData } from "./output.ts";
 
-export const VERSION: string = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
+).version;
 
 export async function version(options: { readonly output: string }): Promise<number> {
   const format = formatOf(options.output, ["text", "json", "yaml"]);

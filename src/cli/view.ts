@@ -18,9 +18,8 @@ export interface View {
   readonly id: string;
   readonly now: number;
   /** Where debug pages are. */
-  readonly url: string | undefined;
+  readonly url: string;
   readonly pods: readonly PodRow[];
-  readonly proxies: number;
   readonly flows: readonly FlowRow[];
   /** Calls that are not shown because there are too many flows. */
   readonly dropped: number;
@@ -40,7 +39,8 @@ export function backendOf({ to, backend }: FlowRow): string {
   return to.startsWith(namespace) ? backend.slice(namespace.length) : backend;
 }
 
-export const rate = (perSecond: number): string => (perSecond >= 100 ? String(Math.round(perSecond)) : perSecond.toFixed(1));
+export const rate = (perSecond: number): string =>
+  perSecond >= 100 ? String(Math.round(perSecond)) : perSecond.toFixed(1);
 
 /** `200×41 403×2`; of TCP, the bytes. */
 export function outcomesOf({ kind, outcomes, bytes: n }: FlowRow): string {

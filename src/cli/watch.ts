@@ -1,20 +1,29 @@
 /**
  * Follows a mesh and shows it: gathers flows, changes and notices, and draws them, on a terminal in place, else in lines.
  */
-import { identity, podName, type PodName, type ServiceName } from "../world/names.ts";
+import type { LocalMesh } from "../up/mesh.ts";
+import { identity, podName, type PodName } from "../world/names.ts";
 import { parseAccessLine } from "./access-line.ts";
 import { Flows, type Directory } from "./flows.ts";
 import { liveLines } from "./live-view.ts";
-import type { LocalMesh } from "./local-mesh.ts";
 import { PlainView } from "./plain-view.ts";
 import { podRow } from "./rows.ts";
 import { Screen, type Terminal } from "./screen.ts";
 import { problemLine } from "./problem-line.ts";
 import type { Event, View } from "./view.ts";
 
+/** What is watched of a mesh. */
+export type RunningMesh = Pick<
+  LocalMesh,
+  "id" | "runDir" | "debugPort" | "pods" | "problems" | "ready" | "onLine" | "onChange" | "stop"
+>;
+
 export interface WatchOptions {
   readonly dir: string;
-  readonly out: Terminal & { on(event: "resize", run: () => void): unknown; off(event: "resize", run: () => void): unknown };
+  readonly out: Terminal & {
+    on(event: "resize", run: () => void): unknown;
+    off(event: "resize", run: () => void): unknown;
+  };
   readonly color: boolean;
   /** Whether a table is redrawn in place. */
   readonly live: boolean;
@@ -34,8 +43,9 @@ export class Watch {
   readonly #notices: Event[] = [];
   #directory: ReadonlyMap<PodName, string> = new Map();
   #addresses: ReadonlyMap<string, PodName> = new Map();
-  #mesh: LocalMesh | undefined;
-  #url: string | undefined;
+  #mesh: RunningMesh | undefined;
+  /** Undefined until they are known: then every Service is taken to exist. */
+  #services: ReadonlySet<string> | undefined;
   #ended = false;
   #last = 0;
   #end: (() => void)[] = [];
@@ -46,7 +56,7 @@ export class Watch {
     const directory: Directory = {
       identityOf: (pod) => this.#directory.get(pod),
       podAt: (ip) => this.#addresses.get(ip),
-      hasService: (name) => this.#mesh?.pipeline.mesh?.services.has(name as ServiceName) ?? false,
+      hasService: (name) => this.#services?.has(name) ?? true,
     };
     this.#flows = new Flows({ now: Date.now, directory });
   }
@@ -63,21 +73,30 @@ export class Watch {
     else err.write(`${level}: ${line}\n`);
   }
 
-  /** Shows the mesh from now on. */
-  begin(mesh: LocalMesh, url: string | undefined): void {
+  /** Shows the mesh from now on. `services` answers with the names of those that are in the mesh now. */
+  begin(mesh: RunningMesh, services: () => Promise<readonly string[]>): void {
     if (this.#ended) return;
     this.#mesh = mesh;
-    this.#url = url;
     this.#learn();
-    if (!this.#options.live) this.#options.out.write(`Mesh ${mesh.id} runs${url === undefined ? "" : `; debug pages at ${url}/debug/`}\n`);
+    if (!this.#options.live) this.#options.out.write(`Mesh ${mesh.id} runs; debug pages at ${pages(mesh)}\n`);
+    const refresh = (): void => {
+      services().then(
+        (names) => {
+          this.#services = new Set(names);
+        },
+        // A control plane that was ended comes back; what was known holds until then.
+        () => {},
+      );
+    };
+    refresh();
     this.#end.push(
       mesh.onLine((pod, container, line) => {
         const parsed = container === SIDECAR ? parseAccessLine(line) : undefined;
         if (parsed) this.#flows.add(pod, parsed);
       }),
-      mesh.onChange(({ lines, files }) => {
-        const who = files && files.length > 0 ? `${files.join(", ")} changed: ` : "";
-        for (const line of lines) this.#note(this.#changes, `${who}${line}`);
+      mesh.onChange(({ changes }) => {
+        for (const line of changes) this.#note(this.#changes, line);
+        refresh();
         this.#draw();
       }),
     );
@@ -110,9 +129,17 @@ export class Watch {
 
   #learn(): void {
     const pods = this.#mesh?.pods() ?? [];
-    const name = ({ metadata }: (typeof pods)[number]["manifest"]): PodName => podName(metadata.namespace, metadata.name);
-    this.#directory = new Map(pods.map(({ manifest }) => [name(manifest), identity(manifest.metadata.namespace, manifest.spec.serviceAccountName)]));
-    this.#addresses = new Map(pods.flatMap(({ manifest, status }) => (status?.ip === undefined ? [] : [[status.ip, name(manifest)] as const])));
+    const name = ({ metadata }: (typeof pods)[number]["manifest"]): PodName =>
+      podName(metadata.namespace, metadata.name);
+    this.#directory = new Map(
+      pods.map(({ manifest }) => [
+        name(manifest),
+        identity(manifest.metadata.namespace, manifest.spec.serviceAccountName),
+      ]),
+    );
+    this.#addresses = new Map(
+      pods.flatMap(({ manifest, status }) => (status?.ip === undefined ? [] : [[status.ip, name(manifest)] as const])),
+    );
   }
 
   #draw(): void {
@@ -124,15 +151,16 @@ export class Watch {
     else for (const line of this.#plain.lines(view)) out.write(`${line}\n`);
   }
 
-  #view(mesh: LocalMesh): View {
-    const problems = [...mesh.problems()].sort((a, b) => (a.severity < b.severity ? -1 : a.severity > b.severity ? 1 : 0));
+  #view(mesh: RunningMesh): View {
+    const problems = [...mesh.problems()].sort((a, b) =>
+      a.severity < b.severity ? -1 : a.severity > b.severity ? 1 : 0,
+    );
     return {
       dir: this.#options.dir,
       id: mesh.id,
       now: Date.now(),
-      url: this.#url,
+      url: pages(mesh),
       pods: mesh.pods().map(({ manifest, status }) => podRow(manifest, status)),
-      proxies: mesh.proxies().length,
       flows: this.#flows.rows(),
       dropped: this.#flows.dropped,
       problems: problems.map(problemLine),
@@ -141,3 +169,5 @@ export class Watch {
     };
   }
 }
+
+const pages = (mesh: RunningMesh): string => `http://127.0.0.1:${mesh.debugPort}/debug/`;

@@ -2,8 +2,7 @@
  * A debug page for a person with a browser: the same data as JSON, readable, without scripts. Pure.
  */
 
-const escape = (text: string): string =>
-  text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const escape = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
 export interface Link {
   readonly path: string;

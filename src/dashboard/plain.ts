@@ -25,7 +25,8 @@ export function plain(value: unknown, depth = 0): unknown {
     const field = String(key);
     const made = SECRET.test(field) ? secret(item) : plain(item, depth + 1);
     // An own property even when the name is `__proto__`.
-    if (made !== undefined) Object.defineProperty(copy, field, { value: made, enumerable: true, configurable: true, writable: true });
+    if (made !== undefined)
+      Object.defineProperty(copy, field, { value: made, enumerable: true, configurable: true, writable: true });
   }
   return copy;
 }

@@ -56,24 +56,42 @@ interface Page extends Link {
 
 const PAGES: readonly Page[] = [
   { path: "/debug/world", says: "What is true: every object as it was read", data: ({ pipeline }) => pipeline.world },
-  { path: "/debug/ir", says: "What the policies mean, before anything is Envoy's", data: ({ pipeline }) => pipeline.mesh ?? {} },
+  {
+    path: "/debug/ir",
+    says: "What the policies mean, before anything is Envoy's",
+    data: ({ pipeline }) => pipeline.mesh ?? {},
+  },
   { path: "/debug/xds", says: "What a group of proxies is given (?group=NAME; without: the groups)", data: xds },
-  { path: "/debug/streams", says: "The proxies that are connected, and what each has accepted", data: ({ proxies }) => proxies() },
+  {
+    path: "/debug/streams",
+    says: "The proxies that are connected, and what each has accepted",
+    data: ({ proxies }) => proxies(),
+  },
   { path: "/debug/problems", says: "What is wrong with the objects, and where", data: ({ problems }) => problems() },
-  { path: "/debug/list", says: "The proxies that are connected, by identity", data: ({ proxies }) => proxies().map(brief) },
-  { path: "/debug/work", says: "What was compiled and encoded since the start", data: ({ pipeline }) => ({ published: pipeline.published, ...pipeline.work }) },
+  {
+    path: "/debug/list",
+    says: "The proxies that are connected, by identity",
+    data: ({ proxies }) => proxies().map(brief),
+  },
+  {
+    path: "/debug/work",
+    says: "What was compiled and encoded since the start",
+    data: ({ pipeline }) => ({ published: pipeline.published, ...pipeline.work }),
+  },
 ];
 
 const API: Readonly<Record<string, Page["data"]>> = {
   "/api/pods": ({ pods }) => pods(),
   "/api/proxies": ({ proxies }) => proxies(),
+  "/api/services": ({ pipeline }) => [...(pipeline.mesh?.services.keys() ?? [])],
   "/api/problems": ({ problems }) => problems(),
 };
 
 function xds({ pipeline, decode }: Shown, query: URLSearchParams): unknown {
   const group = query.get("group");
   const groups = [...(pipeline.mesh?.groups.keys() ?? [])].sort();
-  if (group === null) return { groups: groups.map((name) => ({ group: name, page: `/debug/xds?group=${encodeURIComponent(name)}` })) };
+  if (group === null)
+    return { groups: groups.map((name) => ({ group: name, page: `/debug/xds?group=${encodeURIComponent(name)}` })) };
   const resources = pipeline.resources(group as GroupName);
   return resources && decode(resources);
 }
@@ -127,7 +145,10 @@ export async function startDashboard({ shown, log, listen, socket }: DashboardOp
 }
 
 function serverFor(listener: RequestListener): Server {
-  const server = createServer({ maxHeaderSize: 8192, requestTimeout: TIMEOUT, headersTimeout: TIMEOUT, keepAliveTimeout: 5000 }, listener);
+  const server = createServer(
+    { maxHeaderSize: 8192, requestTimeout: TIMEOUT, headersTimeout: TIMEOUT, keepAliveTimeout: 5000 },
+    listener,
+  );
   server.maxConnections = MAX_CONNECTIONS;
   return server;
 }
@@ -145,7 +166,10 @@ const listening = (server: Server, listen: () => void): Promise<void> =>
 /** A page that a name of somebody else's leads to (DNS rebinding) must not be readable by that somebody's scripts. */
 function isOurHost(header: string | undefined, ours: ReadonlySet<string>): boolean {
   if (header === undefined) return false;
-  const name = header.replace(/:\d+$/, "").replace(/^\[|\]$/g, "").toLowerCase();
+  const name = header
+    .replace(/:\d+$/, "")
+    .replace(/^\[|\]$/g, "")
+    .toLowerCase();
   return name === "localhost" || isIP(name) > 0 || ours.has(name);
 }
 
@@ -163,10 +187,16 @@ const answering =
     });
   };
 
-async function answer(request: IncomingMessage, response: ServerResponse, shown: Shown, ours: ReadonlySet<string>): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  shown: Shown,
+  ours: ReadonlySet<string>,
+): Promise<void> {
   // Bodies are not read.
   request.resume();
-  if (!isOurHost(request.headers.host, ours)) return send(response, 403, "text/plain", "this is not a name of this server\n");
+  if (!isOurHost(request.headers.host, ours))
+    return send(response, 403, "text/plain", "this is not a name of this server\n");
   if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
     return send(response, 405, "text/plain", "only GET works here\n");

@@ -5,7 +5,7 @@
 import { contentHash } from "../lib/hash.ts";
 import { Lists, Memo } from "../lib/memo.ts";
 import type { Mesh, MeshPort, MeshService, Outbound, ProxyPolicy, Rule } from "../policy/ir.ts";
-import { namespaceOf, type GroupName, type ServiceName } from "../world/names.ts";
+import { namespaceOf, principalDnsName, serviceFqdn, type GroupName, type ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { localCluster, metricsCluster, passthroughCluster, serviceCluster } from "./clusters.ts";
@@ -171,7 +171,7 @@ export class Builder {
           ),
         ),
     ];
-    const clusters = [...this.#clusters(outbound, egress), ...own, ...scraped.slice(0, 1)];
+    const clusters = [...this.#clusters(policy, mesh.settings, trust), ...own, ...scraped.slice(0, 1)];
     const resources: Resources = {
       CDS: this.#map(`CDS ${group}`, clusters),
       EDS: this.#map(`EDS ${outbound.key}`, this.#endpoints(outbound, world)),
@@ -198,14 +198,18 @@ export class Builder {
     );
   }
 
-  #clusters(outbound: Outbound, egress: boolean): Resource[] {
+  /** Shared by all clients of the same reach, but for TCP ports, where a client asks for itself (see `tcpChains`). */
+  #clusters({ identity, outbound }: ProxyPolicy, { egress, permissive }: Mesh["settings"], trust: Trust): Resource[] {
     const made = new Map<string, Resource>();
     for (const { name, headless, ports } of reached(outbound)) {
-      for (const { targetPort } of ports) {
+      for (const { targetPort, protocol } of ports) {
         const key = clusterName(name, targetPort);
+        const shared = protocol === "http" || permissive;
+        const sni = shared ? serviceFqdn(name) : principalDnsName(identity, trust.trustDomain);
+        const place = shared ? key : `${key} ${identity}`;
         made.set(
           key,
-          this.#made(`CDS ${key}`, [headless], () => serviceCluster(name, targetPort, headless)),
+          this.#made(`CDS ${place}`, [headless, sni], () => serviceCluster(name, targetPort, headless, sni)),
         );
       }
     }

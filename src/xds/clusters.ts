@@ -36,14 +36,20 @@ const cluster = (message: Cluster & { name: string }, refs: readonly Reference[]
 /**
  * The pods behind a Service. A headless Service's clients choose the pod themselves (by its name in DNS), so connections go
  * where they were going; others are spread over the endpoints.
+ * @param serverName - what the client asks for in TLS: the Service, or (on TCP ports) itself, see `tcpChains`
  */
-export function serviceCluster(service: ServiceName, targetPort: number, headless: boolean): Resource {
+export function serviceCluster(
+  service: ServiceName,
+  targetPort: number,
+  headless: boolean,
+  serverName: string,
+): Resource {
   const name = clusterName(service, targetPort);
   const validation: Reference = { type: "SDS", name: outboundValidationName(service) };
   const common: Cluster & { name: string } = {
     name,
     connectTimeout: CONNECT_TIMEOUT,
-    transportSocket: upstreamTls(service),
+    transportSocket: upstreamTls(service, serverName),
     typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM,
     // OSM sets no limits unless told so; Envoy's own (1,024) would answer 503 in a burst.
     circuitBreakers: {

@@ -76,7 +76,10 @@ const refused = (text: string): ResponseMapper => ({
       value: { comparison: { op: ComparisonFilter_Op.EQ, value: { defaultValue: 403, runtimeKey: "heddle.refused" } } },
     },
   },
-  bodyFormatOverride: { format: { $case: "textFormat", value: `heddle: ${text}\n` }, contentType: "text/plain" },
+  bodyFormatOverride: {
+    format: { $case: "textFormatSource", value: { specifier: { $case: "inlineString", value: `heddle: ${text}\n` } } },
+    contentType: "text/plain",
+  },
 });
 
 /** The application took no connection, so nobody has processed the request: the client's Envoy may send it elsewhere. */

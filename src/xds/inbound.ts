@@ -9,8 +9,8 @@ import { OriginalDst } from "../../gen/envoy/extensions/filters/listener/origina
 import { TlsInspector } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
 import { RBAC } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { TcpProxy } from "../../gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
-import type { InboundPort } from "../policy/ir.ts";
-import type { ServiceName } from "../world/names.ts";
+import type { InboundPort, Rule } from "../policy/ir.ts";
+import { principalDnsName, type ServiceName } from "../world/names.ts";
 import { DESTINATION_LOG } from "./access-log.ts";
 import { httpConnectionManager } from "./http.ts";
 import { any, seconds, tcpAddress } from "./message.ts";
@@ -47,7 +47,7 @@ export function inboundListener(ports: readonly InboundPort[], trustDomain: stri
       filterChains.push(meshChain(port, service, [http(port)]), plaintextChain(port.port));
     } else {
       refs.push({ type: "CDS", name: names.localClusterName(service, port.port) });
-      filterChains.push(meshChain(port, service, tcp(port, service, trustDomain)));
+      filterChains.push(...tcpChains(port, service, trustDomain));
     }
   }
   if (filterChains.length === 0) return undefined;
@@ -62,12 +62,39 @@ export function inboundListener(ports: readonly InboundPort[], trustDomain: stri
   return resource("LDS", names.INBOUND_LISTENER, Listener.encode(listener).finish(), refs);
 }
 
-const meshChain = (port: InboundPort, service: ServiceName, filters: Filter[]): FilterChain => ({
-  name: names.inboundChainName(service, port.port, port.protocol),
-  filterChainMatch: { destinationPort: port.port, transportProtocol: "tls", applicationProtocols: [names.MESH_ALPN] },
-  filters,
-  transportSocket: downstreamTls(),
-});
+function meshChain(port: InboundPort, service: ServiceName, filters: Filter[], serverName?: string): FilterChain {
+  const name = names.inboundChainName(service, port.port, port.protocol);
+  const match = {
+    destinationPort: port.port,
+    transportProtocol: "tls",
+    applicationProtocols: [names.MESH_ALPN],
+    ...(serverName === undefined ? {} : { serverNames: [serverName] }),
+  };
+  return {
+    name: serverName === undefined ? name : `${name}_${serverName}`,
+    filterChainMatch: match,
+    filters,
+    transportSocket: downstreamTls(),
+  };
+}
+
+/**
+ * A chain for each account that may connect, found by the name that its sidecar asks for and open to that account only: when one
+ * loses its permission, its chain goes and takes its connections along, and nobody else's. The last chain is for clients that ask
+ * for the Service's name, as OSM's sidecars do.
+ */
+function tcpChains(port: InboundPort, service: ServiceName, trustDomain: string): FilterChain[] {
+  const sources = [...new Set(port.access.flatMap((rule) => rule.sources ?? []))].sort();
+  const own = sources.map((id) =>
+    meshChain(
+      port,
+      service,
+      tcp(port, service, [{ target: id, sources: [id] }], trustDomain),
+      principalDnsName(id, trustDomain),
+    ),
+  );
+  return [...own, meshChain(port, service, tcp(port, service, port.access, trustDomain))];
+}
 
 const http = (port: InboundPort): Filter =>
   httpConnectionManager({
@@ -78,8 +105,8 @@ const http = (port: InboundPort): Filter =>
     refusal: REFUSAL,
   });
 
-function tcp(port: InboundPort, service: ServiceName, trustDomain: string): Filter[] {
-  const rules = any(RBAC, { statPrefix: "network-", rules: rbac(port.access, trustDomain) });
+function tcp(port: InboundPort, service: ServiceName, access: readonly Rule[], trustDomain: string): Filter[] {
+  const rules = any(RBAC, { statPrefix: "network-", rules: rbac(access, trustDomain) });
   const proxy = any(TcpProxy, {
     statPrefix: `inbound-mesh-tcp-proxy.${names.localClusterName(service, port.port)}`,
     clusterSpecifier: { $case: "cluster", value: names.localClusterName(service, port.port) },

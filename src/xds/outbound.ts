@@ -40,6 +40,7 @@ export interface OutboundListenerInput {
 export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress }: OutboundListenerInput): Resource {
   const refs: Reference[] = [];
   const filterChains: FilterChain[] = [];
+  const taken = new Set<string>();
   for (const port of httpPorts) {
     refs.push({ type: "RDS", name: names.outboundRouteName(port) });
     filterChains.push({
@@ -51,7 +52,11 @@ export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress
   for (const service of services) {
     for (const port of service.ports) {
       if (port.protocol === "http") continue;
-      const addresses = service.headless ? podsOf(service, port) : service.clusterIPs;
+      // Two headless Services may have the same pods: Envoy refuses a listener in which two chains match one address.
+      const addresses = (service.headless ? podsOf(service, port) : service.clusterIPs).filter((address) => {
+        const place = `${address} ${port.port}`;
+        return !taken.has(place) && taken.add(place);
+      });
       const chain = tcpChain(service, port, addresses, refs);
       if (chain) filterChains.push(chain);
     }

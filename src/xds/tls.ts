@@ -14,7 +14,7 @@ import {
 import { Secret } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret.ts";
 import type { TransportSocket } from "../../gen/envoy/config/core/v3/base.ts";
 import type { StringMatcher } from "../../gen/envoy/type/matcher/v3/string.ts";
-import { principalDnsName, serviceFqdn, type Identity, type ServiceName } from "../world/names.ts";
+import { principalDnsName, type Identity, type ServiceName } from "../world/names.ts";
 import { ADS, any, exact } from "./message.ts";
 import { INBOUND_VALIDATION, MESH_ALPN, outboundValidationName, OWN_CERTIFICATE } from "./names.ts";
 import { resource, type Resource } from "./resource.ts";
@@ -39,12 +39,12 @@ const context = (validation: string): CommonTlsContext => ({
 });
 
 /** How a client speaks to a Service. */
-export const upstreamTls = (service: ServiceName): TransportSocket => ({
+export const upstreamTls = (service: ServiceName, sni: string): TransportSocket => ({
   name: SOCKET,
   configType: {
     $case: "typedConfig",
     value: any(UpstreamTlsContext, {
-      sni: serviceFqdn(service),
+      sni,
       commonTlsContext: context(outboundValidationName(service)),
     }),
   },

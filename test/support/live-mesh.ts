@@ -79,6 +79,9 @@ export class PodClient {
   tcp(host: string, port: number, send: string, keep?: string): Promise<BytesResult> {
     return this.#do({ op: "tcp", host, port, send, ...(keep === undefined ? {} : { keep }) });
   }
+  send(keep: string, line: string): Promise<BytesResult> {
+    return this.#do({ op: "send", keep, send: line });
+  }
   closed(keep: string): Promise<unknown> {
     return this.#do({ op: "closed", keep });
   }
@@ -122,10 +125,16 @@ export class LiveMesh {
     rmSync(join(this.dir, name));
   }
 
-  /** The first pod whose name begins so. */
-  pod(prefix: string) {
-    const found = this.mesh.pods().find((p) => p.manifest.metadata.name.startsWith(prefix));
-    if (!found) throw new Error(`no pod ${prefix}: ${this.mesh.pods().map((p) => p.manifest.metadata.name)}`);
+  /** The first pod of an account, `namespace/serviceaccount`, or whose name begins so. */
+  pod(which: string) {
+    const found = this.mesh
+      .pods()
+      .find(({ manifest: { metadata, spec } }) =>
+        which.includes("/")
+          ? which === `${metadata.namespace}/${spec.serviceAccountName}`
+          : metadata.name.startsWith(which),
+      );
+    if (!found) throw new Error(`no pod ${which}: ${this.mesh.pods().map((p) => p.manifest.metadata.name)}`);
     return found;
   }
 

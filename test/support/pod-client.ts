@@ -32,6 +32,8 @@ export type Task =
   | { readonly op: "stop-load"; readonly load: number }
   /** Opens a TCP connection, sends a line and answers with the first bytes that come back. */
   | { readonly op: "tcp"; readonly host: string; readonly port: number; readonly send: string; readonly keep?: string }
+  /** Sends on a kept connection and answers with the next bytes. */
+  | { readonly op: "send"; readonly keep: string; readonly send: string }
   /** Resolves when a kept connection is closed by the other side. */
   | { readonly op: "closed"; readonly keep: string }
   | {
@@ -178,6 +180,16 @@ function firstBytes(socket: Socket, resolve: (result: BytesResult) => void, end:
   socket.on("close", () => resolve({ received: "", error: "closed" }));
 }
 
+const send = (keep: string, line: string): Promise<BytesResult> =>
+  new Promise((resolve, reject) => {
+    const socket = kept.get(keep);
+    if (!socket) return reject(new Error(`no connection ${keep}`));
+    if (socket.destroyed || socket.readableEnded) return resolve({ received: "", error: "closed" });
+    socket.once("data", (bytes) => resolve({ received: bytes.toString("latin1") }));
+    socket.once("close", () => resolve({ received: "", error: "closed" }));
+    socket.write(line);
+  });
+
 const closed = (keep: string): Promise<{ closed: true }> =>
   new Promise((resolve, reject) => {
     const socket = kept.get(keep);
@@ -205,6 +217,8 @@ async function run(id: number, task: Task): Promise<unknown> {
     }
     case "tcp":
       return tcp(task);
+    case "send":
+      return send(task.keep, task.send);
     case "closed":
       return closed(task.keep);
     case "tls":

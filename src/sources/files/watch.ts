@@ -35,7 +35,7 @@ export class Watches {
     for (const [path, as] of directories) {
       if (this.#watchers.has(path)) continue;
       try {
-        const watcher = watch(path, { persistent: false }, (_event, name) => {
+        const watcher = watch(path, (_event, name) => {
           if (as.only === undefined || name === null || name === as.only) this.#changed();
         });
         watcher.on("error", () => {
@@ -52,7 +52,7 @@ export class Watches {
           this.#log.warn("directory cannot be watched, so it is looked at every second", { path, code });
       }
     }
-    if (refused) this.#poll ??= setInterval(this.#changed, POLL).unref();
+    if (refused) this.#poll ??= setInterval(this.#changed, POLL);
     else this.#stopPoll();
     return added;
   }

@@ -213,8 +213,11 @@ describe("EndpointSlices", () => {
   });
 
   test("a pod that goes is not ready, one that has ended is not there", () => {
-    const [slice] = slices(yaml, { "a-0": status({ terminating: true }), "a-1": status({ phase: "Failed" }) });
-    expect(slice?.endpoints).toMatchObject([{ pod: "ns/a-0", ready: false }]);
+    for (const phase of ["Succeeded", "Failed"] as const) {
+      const [slice] = slices(yaml, { "a-0": status({ terminating: true }), "a-1": status({ phase }) });
+      expect(slice?.endpoints).toMatchObject([{ pod: "ns/a-0", ready: false }]);
+      expect(slice?.endpoints).toHaveLength(1);
+    }
   });
 
   test("publishNotReadyAddresses", () => {

@@ -1,0 +1,56 @@
+/**
+ * Every golden snapshot is accepted by the real Envoy, without a word about deprecated fields: by its validator, and by one that runs.
+ */
+import { beforeAll, describe, expect, test } from "vitest";
+import { Authority } from "../../src/ca/authority.ts";
+import { identity } from "../../src/world/names.ts";
+import type { Resource } from "../../src/xds/resource.ts";
+import { ownCertificate, type Trust } from "../../src/xds/tls.ts";
+import { ConfigFiles, staticBootstrap, type Json } from "../support/envoy-json.ts";
+import { envoyPath, EnvoyProcess, live, rejections, validate } from "../support/envoy-process.ts";
+import { CASES, readCase } from "../support/golden.ts";
+import { memoryStore } from "../unit/ca/support.ts";
+
+let envoy: string;
+let trust: Trust;
+let secrets: readonly Resource[];
+
+beforeAll(async () => {
+  envoy = await envoyPath();
+  const stop = new AbortController();
+  const authority = await Authority.start({ trustDomain: "cluster.local" }, { store: memoryStore() }, stop.signal);
+  const leaf = await authority.leaf(identity("test", "test"), stop.signal);
+  secrets = [ownCertificate(leaf.current.chainPem, leaf.current.privateKey.revealPem())];
+  trust = { bundle: authority.bundle.pem, trustDomain: "cluster.local" };
+  stop.abort();
+});
+
+describe.each(CASES)("golden %s", (name) => {
+  test("is accepted by Envoy's validator", () => {
+    for (const [group, resources] of readCase(name, trust).groups) {
+      const { accepted, output, deprecated } = validate(envoy, staticBootstrap({ resources, secrets }));
+      expect(accepted, `${group}: ${output}`).toBe(true);
+      expect(deprecated, group).toEqual([]);
+    }
+  });
+
+  test("is accepted by an Envoy that runs", async () => {
+    for (const [group, resources] of readCase(name, trust).groups) {
+      const running = new EnvoyProcess();
+      const files = new ConfigFiles(running.directory);
+      files.write({ resources, secrets }, anyPort);
+      running.start(envoy, files.bootstrap(running.adminPath));
+      const stats = await running.until(`group ${group}`, live);
+      expect(rejections(stats), `${group}: ${running.log}`).toEqual([]);
+      expect(stats.get("listener_manager.total_listeners_active"), running.log).toBe(resources.LDS.size);
+      expect(running.deprecated, group).toEqual([]);
+      expect(stats.get("runtime.deprecated_feature_use"), group).toBe(0);
+    }
+  });
+});
+
+/** Listeners take a free port of loopback instead of the sidecar's. */
+const anyPort = (object: Json): Json =>
+  object.filterChains && object.address
+    ? { ...object, address: { socketAddress: { address: "127.0.0.1", portValue: 0 } } }
+    : object;
