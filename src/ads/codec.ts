@@ -3,6 +3,7 @@
  * because a proxy is who its certificate says.
  */
 import { DeltaDiscoveryRequest, DiscoveryRequest } from "../../gen/envoy/service/discovery/v3/discovery.ts";
+import type { Status } from "../../gen/google/rpc/status.ts";
 import type { Protocol, Request } from "./subscription.ts";
 
 export interface Decoded {
@@ -11,6 +12,11 @@ export interface Decoded {
 }
 
 const NOTHING: ReadonlyMap<string, string> = new Map();
+
+/** Longest message of a rejection that is kept: characters. */
+const LONGEST = 4_000;
+
+const messageOf = ({ message = "" }: Status): string => message.trim().slice(0, LONGEST);
 
 /** Throws when the bytes are no such message. */
 export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
@@ -22,7 +28,7 @@ export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
       initial: NOTHING,
       version: message.versionInfo ?? "",
       nonce: message.responseNonce ?? "",
-      error: message.errorDetail ? (message.errorDetail.message ?? "") : undefined,
+      error: message.errorDetail && messageOf(message.errorDetail),
     };
     return { typeUrl: message.typeUrl ?? "", request };
   }
@@ -33,7 +39,7 @@ export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
     initial: new Map(Object.entries(message.initialResourceVersions ?? {})),
     version: "",
     nonce: message.responseNonce ?? "",
-    error: message.errorDetail ? (message.errorDetail.message ?? "") : undefined,
+    error: message.errorDetail && messageOf(message.errorDetail),
   };
   return { typeUrl: message.typeUrl ?? "", request };
 }

@@ -248,7 +248,7 @@ export class AdsServer {
         else this.#serve(call, protocol, verdict, open, started);
       },
       (error: unknown) => {
-        this.#options.log.error("who a proxy is could not be checked", { error });
+        this.#options.log.error("who a proxy is could not be checked", { err: error });
         if (!open.gone.signal.aborted) this.#end(call, "error", "who this proxy is could not be checked now");
       },
     );

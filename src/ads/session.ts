@@ -68,7 +68,7 @@ export class Session {
   readonly #clock: Clock;
   readonly #stream: Stream;
   readonly #since = new Date();
-  readonly #closeProxy: () => void;
+  #closeProxy: (() => void) | undefined;
   #group: string | undefined;
   #unsubscribe: (() => void) | undefined;
   #cancelUnknown: (() => void) | undefined;
@@ -82,11 +82,11 @@ export class Session {
     this.#stream = new Stream({ ...options, proxy: options.proxy.id });
     this.#waitForGroup();
     if (options.until) this.#expireAt(options.until);
-    this.#closeProxy = options.open(options.proxy, {
-      group: (name) => this.#join(name),
-      secrets: (resources) => {
-        if (!this.#closed) this.#stream.secrets(resources);
-      },
+    this.#guard(() => {
+      this.#closeProxy = options.open(options.proxy, {
+        group: (name) => this.#guard(() => this.#join(name)),
+        secrets: (resources) => this.#guard(() => this.#stream.secrets(resources)),
+      });
     });
   }
 
@@ -100,13 +100,15 @@ export class Session {
       end("malformed", "a request could not be read: it is no discovery request");
       return;
     }
-    const beyond = this.#stream.receive(decoded);
-    if (beyond !== undefined) end("names", beyond);
+    this.#guard(() => {
+      const beyond = this.#stream.receive(decoded);
+      if (beyond !== undefined) end("names", beyond);
+    });
   }
 
   /** What was written has left. */
   writable(): void {
-    if (!this.#closed) this.#stream.writable();
+    this.#guard(() => this.#stream.writable());
   }
 
   /** A newer stream of the same proxy has come. */
@@ -121,7 +123,7 @@ export class Session {
     this.#cancelExpiry?.();
     this.#unsubscribe?.();
     this.#stream.close();
-    this.#closeProxy();
+    this.#closeProxy?.();
   }
 
   status(): ProxyStatus {
@@ -137,8 +139,20 @@ export class Session {
     };
   }
 
+  /** A bug that shows with one proxy ends that proxy's stream and nobody else's. */
+  #guard(run: () => void): void {
+    if (this.#closed) return;
+    try {
+      run();
+    } catch (error) {
+      const { proxy, log, end } = this.#options;
+      log.error(`serving proxy ${proxy.id} failed`, { err: error, proxy: proxy.id });
+      end("error", "the control plane failed to serve this proxy");
+    }
+  }
+
   #join(name: string | undefined): void {
-    if (this.#closed || name === this.#group) return;
+    if (name === this.#group) return;
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
     this.#group = name;
@@ -152,7 +166,7 @@ export class Session {
     // A group whose resources are not there yet, or no more, changes nothing.
     const wake = () => {
       const latest = cache.get(name);
-      if (latest) this.#stream.resources(latest);
+      if (latest) this.#guard(() => this.#stream.resources(latest));
     };
     this.#unsubscribe = cache.subscribe(name, wake);
     wake();

@@ -139,10 +139,10 @@ export class Stream {
     }
     metrics.nacks.inc({ type });
     const names = [...(before.pending?.sent.keys() ?? [])];
-    log.error(
-      `proxy ${proxy} rejected ${type} (${some(names)}): ${error.slice(0, 2_000)}; it keeps its last good configuration`,
-      { proxy, type },
-    );
+    log.error(`proxy ${proxy} rejected ${type} (${some(names)}): ${error}; it keeps its last good configuration`, {
+      proxy,
+      type,
+    });
   }
 
   #put(sub: Subscription): void {

@@ -1,10 +1,10 @@
 /**
  * HTTPRouteGroups → matches that are known to be good: every regular expression is one that RE2 accepts.
  */
-import { RE2JS } from "re2js";
 import type { HTTPMatch, HTTPRouteGroup, Problem } from "../world/types.ts";
 import type { RouteMatch } from "./ir.ts";
 import { fault, hint } from "./problem.ts";
+import { regexFault } from "./regex.ts";
 
 export interface Routes {
   /** The usable matches by name. */
@@ -13,11 +13,6 @@ export interface Routes {
   readonly broken: ReadonlySet<string>;
   readonly problems: readonly Problem[];
 }
-
-/** Longest pattern that is accepted, in characters. */
-export const MAX_REGEX = 1024;
-/** Largest compiled pattern that is accepted, in RE2 instructions: far below where RE2 itself gives up. */
-export const MAX_REGEX_PROGRAM = 5000;
 
 const decoded = new WeakMap<HTTPRouteGroup, Routes>();
 
@@ -43,7 +38,7 @@ function readGroup(group: HTTPRouteGroup): Routes {
       continue;
     }
     checkRegexes(match, (path, pattern, why) => {
-      const message = `${JSON.stringify(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2 syntax.`;
+      const message = `${JSON.stringify(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2's syntax.`;
       problems.push(fault("bad-regex", "HTTPRouteGroup", group, `spec.matches[${i}].${path}`, message));
     });
     for (const [j, method] of match.methods.entries()) {
@@ -64,16 +59,4 @@ function checkRegexes(match: HTTPMatch, report: (path: string, pattern: string, 
   };
   if (match.pathRegex !== undefined) check("pathRegex", match.pathRegex);
   for (const header of match.headers) check(`headers.${header.name}`, header.regex);
-}
-
-/** Why RE2 does not take this pattern; undefined when it does. */
-export function regexFault(pattern: string): string | undefined {
-  if (pattern.length > MAX_REGEX) return `is longer than ${MAX_REGEX} characters`;
-  try {
-    const program = RE2JS.compile(pattern).programSize();
-    return program > MAX_REGEX_PROGRAM ? "is too large when compiled" : undefined;
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    return `is not a regular expression of RE2 (${text.replace(/^error parsing regexp: /, "").replace(/\s+/g, " ")})`;
-  }
 }

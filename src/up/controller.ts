@@ -4,9 +4,9 @@
  */
 import { join } from "node:path";
 import { fileStore } from "../ca/file-store.ts";
-import { CaError } from "../ca/store.ts";
 import { podRow, proxyRows } from "../cli/rows.ts";
 import { summarize } from "../cli/summary.ts";
+import { readableResources } from "../cli/xds-json.ts";
 import { startDashboard } from "../dashboard/server.ts";
 import { Settle } from "../lib/settle.ts";
 import { serve, type ControlPlane } from "../serve.ts";
@@ -15,7 +15,6 @@ import { createLog } from "../telemetry/log.ts";
 import type { Mesh } from "../policy/ir.ts";
 import { podName, type PodName } from "../world/names.ts";
 import type { PodStatus } from "../world/pod.ts";
-import { resourcesJson } from "../xds/json.ts";
 import type { Type } from "../xds/resource.ts";
 import { directoryOf } from "./directory.ts";
 import type { FromController, Start, ToController } from "./messages.ts";
@@ -44,7 +43,8 @@ async function receive(message: ToController): Promise<void> {
   if (message.kind === "start") {
     running ??= start(message);
     running.catch((error: unknown) => {
-      tell({ kind: "failed", message: error instanceof CaError ? error.message : String(error) });
+      const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
+      tell({ kind: "failed", name, message });
       process.exitCode = 1;
       process.disconnect();
     });
@@ -98,7 +98,7 @@ async function start(options: Start): Promise<Running> {
             podRow(manifest, statuses.get(podName(manifest.metadata.namespace, manifest.metadata.name))),
           ),
       proxies: () => proxyRows(plane.proxies(), plane.store.world),
-      decode: resourcesJson,
+      decode: readableResources,
     },
     listen: { port: options.debugPort },
     socket: join(options.runDir, "api.sock"),
@@ -108,8 +108,10 @@ async function start(options: Start): Promise<Running> {
   let before: Mesh | undefined;
   const state = () => {
     const { mesh, published } = plane.pipeline;
-    const changes = mesh && before && mesh !== before ? summarize(before, mesh) : [];
+    const files = source.takeChangedFiles();
+    const lines = mesh && before && mesh !== before ? summarize(before, mesh) : [];
     before = mesh;
+    const changes = files.length === 0 ? lines : lines.map((line) => `${files.join(", ")}: ${line}`);
     tell({ kind: "state", ready: plane.ready(), revision: published, problems: problems(), changes });
   };
   const directory = new Settle({ quiet: 5, max: 20 }, () =>

@@ -216,7 +216,7 @@ export class LocalMesh {
     });
     return new Promise((resolve, reject) => {
       child.on("message", (message: FromController) => {
-        if (message.kind === "failed") reject(new Error(message.message));
+        if (message.kind === "failed") reject(Object.assign(new Error(message.message), { name: message.name }));
         else this.#receive(message);
         if (message.kind === "state") resolve();
       });
@@ -284,6 +284,9 @@ export class LocalMesh {
       argv: [
         this.#envoy,
         ...envoyArguments({ ...line, logLevel: this.#options.envoyLogLevel ?? "error", concurrency: 1 }),
+        // Its access log is read as it comes: Envoy would hold lines back for ten seconds.
+        "--file-flush-interval-msec",
+        "200",
       ],
       files: {
         [SIDECAR_FILES.bootstrap]: file(

@@ -43,8 +43,8 @@ export type FromController =
   | { readonly kind: "pods"; readonly pods: readonly PodManifest[] }
   | { readonly kind: "directory"; readonly names: readonly NamedService[]; readonly ports: readonly VirtualPort[] }
   | State
-  /** It cannot run, and trying again will not help: a sentence. */
-  | { readonly kind: "failed"; readonly message: string };
+  /** It cannot run, and trying again will not help. `name` is the error's: it tells a user's mistake from ours. */
+  | { readonly kind: "failed"; readonly name: string; readonly message: string };
 
 /** Sent after each publication, and whenever problems change. */
 export interface State {

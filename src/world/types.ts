@@ -278,7 +278,7 @@ export interface ObjectOf {
   readonly MeshConfig: Settings;
 }
 
-/** One object that is now so, or (`value` undefined) is gone. Namespaces and MeshConfig have namespace "". */
+/** One object that is now so, or (`value` undefined) is gone. Namespaces have namespace "". */
 export type Change = {
   [K in Kind]: {
     readonly kind: K;

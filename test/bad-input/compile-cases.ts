@@ -6,7 +6,15 @@ export const COMPILE: readonly BadInput[] = [
     name: "a rule that names a route which does not exist",
     stage: "compile",
     files: { "dangling.yaml": target("dangling", `${ACCESS}  rules: [{kind: HTTPRouteGroup, name: nowhere}]\n`) },
-    problems: [{ code: "unknown-route", file: "dangling.yaml", line: 9, path: "spec.rules[0].name" }],
+    problems: [
+      {
+        code: "unknown-route",
+        file: "dangling.yaml",
+        line: 9,
+        path: "spec.rules[0].name",
+        message: 'there is no HTTPRouteGroup "nowhere" in namespace good: the rule opens nothing.',
+      },
+    ],
   },
   {
     name: "a rule that names a match which the group does not have",
@@ -14,7 +22,15 @@ export const COMPILE: readonly BadInput[] = [
     files: {
       "match.yaml": target("match", `${ACCESS}  rules: [{kind: HTTPRouteGroup, name: routes, matches: [nothing]}]\n`),
     },
-    problems: [{ code: "unknown-match", file: "match.yaml", line: 9, path: "spec.rules[0].matches[0]" }],
+    problems: [
+      {
+        code: "unknown-match",
+        file: "match.yaml",
+        line: 9,
+        path: "spec.rules[0].matches[0]",
+        message: 'HTTPRouteGroup "routes" has no match "nothing": this name opens nothing.',
+      },
+    ],
   },
   {
     name: "a regular expression that RE2 rejects",
@@ -25,7 +41,16 @@ export const COMPILE: readonly BadInput[] = [
         'spec:\n  matches:\n  - name: bad\n    pathRegex: "/(?=x)"\n  - name: fine\n    pathRegex: /fine\n',
       ),
     },
-    problems: [{ code: "bad-regex", file: "regex.yaml", line: 9, path: "spec.matches[0].pathRegex" }],
+    problems: [
+      {
+        code: "bad-regex",
+        file: "regex.yaml",
+        line: 9,
+        path: "spec.matches[0].pathRegex",
+        message:
+          '"/(?=x)" is not a regular expression of RE2 (invalid or unsupported Perl syntax: `(?=`); match "bad" opens nothing. Write it in RE2\'s syntax.',
+      },
+    ],
   },
   {
     name: "a TrafficTarget that allows nobody",
@@ -36,7 +61,14 @@ export const COMPILE: readonly BadInput[] = [
         "spec:\n  destination: {kind: ServiceAccount, name: server, namespace: good}\n  rules: [{kind: HTTPRouteGroup, name: routes}]\n  sources: []\n",
       ),
     },
-    problems: [{ code: "nobody-allowed", file: "nobody.yaml", path: "spec.sources" }],
+    problems: [
+      {
+        code: "nobody-allowed",
+        file: "nobody.yaml",
+        path: "spec.sources",
+        message: "the target has no sources: it allows nobody. Name at least one ServiceAccount.",
+      },
+    ],
   },
   {
     name: "a TrafficTarget outside of its destination's namespace",
@@ -47,13 +79,29 @@ export const COMPILE: readonly BadInput[] = [
         "namespace: elsewhere\nspec",
       ),
     },
-    problems: [{ code: "wrong-namespace", file: "elsewhere.yaml", path: "spec.destination.namespace" }],
+    problems: [
+      {
+        code: "wrong-namespace",
+        file: "elsewhere.yaml",
+        path: "spec.destination.namespace",
+        message:
+          "the target is in namespace elsewhere and its destination in good: only who owns the destination may open it. Move the target to namespace good.",
+      },
+    ],
   },
   {
     name: "a split whose root is nowhere",
     stage: "compile",
     files: { "root.yaml": split("spec:\n  service: nowhere\n  backends:\n  - {service: server, weight: 1}\n") },
-    problems: [{ code: "bad-root", file: "root.yaml", line: 5, path: "spec.service" }],
+    problems: [
+      {
+        code: "bad-root",
+        file: "root.yaml",
+        line: 5,
+        path: "spec.service",
+        message: 'there is no Service "nowhere" in namespace good: the split is not used until there is one.',
+      },
+    ],
   },
   {
     name: "a split with a backend that is nowhere",
@@ -64,8 +112,21 @@ export const COMPILE: readonly BadInput[] = [
       ),
     },
     problems: [
-      { code: "self-backend", file: "backend.yaml", line: 7, path: "spec.backends[0].service" },
-      { code: "bad-backend", file: "backend.yaml", line: 8, path: "spec.backends[1].service" },
+      {
+        code: "self-backend",
+        file: "backend.yaml",
+        line: 7,
+        path: "spec.backends[0].service",
+        message:
+          "the root Service is one of its own backends: its endpoints may be those of the other backends as well.",
+      },
+      {
+        code: "bad-backend",
+        file: "backend.yaml",
+        line: 8,
+        path: "spec.backends[1].service",
+        message: 'there is no Service "nowhere" in namespace good: the backend is left out.',
+      },
     ],
   },
 ];

@@ -9,10 +9,14 @@ import type { TypeStatus } from "../../src/ads/status.ts";
 import { askSocket } from "../../src/cli/mesh-client.ts";
 import type { ProxyRow } from "../../src/cli/rows.ts";
 import { readRecord } from "../../src/local/record.ts";
+import { BAD_INPUT, GOOD } from "../bad-input/cases.ts";
 import { BOOKSTORE, cannotRunLive, lacking, LiveMesh, text, until, type PodClient } from "../support/live-mesh.ts";
 
 const BUY = "http://bookstore.bookstore:14001/buy-a-book/new";
 const ACCESS = join(BOOKSTORE, "access.yaml");
+
+/** Problems of a file as a whole: they have no line. */
+const FILE_WIDE = new Set(["unreadable", "too-large", "bad-yaml"]);
 
 describe.skipIf(lacking(cannotRunLive()))("a mesh in trouble", () => {
   let live: LiveMesh;
@@ -98,6 +102,41 @@ describe.skipIf(lacking(cannotRunLive()))("a mesh in trouble", () => {
     live.write("split.yaml", join(BOOKSTORE, "split.yaml"));
     await until("version 1 answers again", async () => (await buyer.http(BUY)).headers["identity"] === "bookstore-v1");
     await settled();
+  });
+
+  test("forty broken things in the folder are each named, and disturb no request", async () => {
+    const load = await buyer.load(BUY, { workers: 2, pause: 5 });
+    const inputs = BAD_INPUT.filter((input) => !input.make && !input.read && !input.unless);
+    const names = inputs.flatMap((input, i) =>
+      Object.keys(input.files).map(
+        (file) => [`bad/${i}-${file.replaceAll("/", "-")}`, input.files[file] as string] as const,
+      ),
+    );
+    for (const [name, content] of names) live.write(name, `${content}\n`);
+    live.write("bad/good.yaml", GOOD);
+    // Several cases have a TrafficSplit of the same name: in one folder only the first is read.
+    const codes = new Set(
+      inputs.filter((input) => !input.name.includes("split")).flatMap((input) => input.problems.map((p) => p.code)),
+    );
+    await until("every mistake is named", () => {
+      for (const { code } of live.mesh.problems()) codes.delete(code);
+      return codes.size === 0;
+    }).catch((error: Error) => expect.fail(`${error.message}: ${[...codes].join(", ")}`));
+    for (const { code, file, line, message } of live.mesh.problems().filter((p) => p.file?.includes("/bad/"))) {
+      expect(line ?? (FILE_WIDE.has(code) ? 1 : 0), `${file}: ${message}`).toBeGreaterThan(0);
+    }
+    // Policies that come meanwhile take effect.
+    live.write(
+      "access.yaml",
+      text(ACCESS).replaceAll("name: bookbuyer, namespace: bookbuyer", "name: bookthief, namespace: bookthief"),
+    );
+    await until("the buyer is refused", async () => (await buyer.http(BUY)).status === 403);
+    const { statuses } = await load.stop();
+    expect(Object.keys(statuses).sort()).toEqual(["200", "403"]);
+    live.write("access.yaml", ACCESS);
+    live.remove("bad");
+    await until("nothing is wrong any more", () => live.mesh.problems().length === 0);
+    await buys();
   });
 
   test("a resource that Envoy rejects is shown, is not sent in a loop, and the last good one stays", async () => {

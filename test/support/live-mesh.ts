@@ -122,7 +122,7 @@ export class LiveMesh {
     place(this.dir, name, from);
   }
   remove(name: string): void {
-    rmSync(join(this.dir, name));
+    rmSync(join(this.dir, name), { recursive: true });
   }
 
   /** The first pod of an account, `namespace/serviceaccount`, or whose name begins so. */

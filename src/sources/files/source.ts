@@ -47,6 +47,7 @@ export class FilesSource {
   #current: ReadonlyMap<string, Change> = new Map();
   #problems: readonly Problem[] = [];
   #byRef: ReadonlyMap<string, Entry> = new Map();
+  readonly #changedFiles = new Set<string>();
   #scanning: Promise<void> | undefined;
   #scanAgain = false;
   #telling = false;
@@ -101,6 +102,13 @@ export class FilesSource {
     return this.#problems;
   }
 
+  /** Files that were read anew, or are gone, since this was asked last; below the folder, in order. */
+  takeChangedFiles(): readonly string[] {
+    const files = [...this.#changedFiles].sort();
+    this.#changedFiles.clear();
+    return files;
+  }
+
   /** Where an object stands, or the one that a pod was made of; the line is the field's. */
   locate(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined {
     const entry = this.#byRef.get(refKey(ref));
@@ -138,6 +146,9 @@ export class FilesSource {
       if (folder.again !== undefined) {
         const cancel = clock.after(folder.again, () => this.#settle?.poke());
         this.#signal?.addEventListener("abort", cancel, { once: true });
+      }
+      for (const path of new Set([...this.#folder.files.keys(), ...folder.files.keys()])) {
+        if (this.#synced && this.#folder.files.get(path) !== folder.files.get(path)) this.#changedFiles.add(path);
       }
       this.#folder = folder;
     } while (this.#scanAgain);

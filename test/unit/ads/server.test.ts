@@ -191,3 +191,30 @@ test("one change for many proxies of a group is wrapped once and put together on
   expect(w.server.envelope.wrapped - wrapped).toBe(1);
   expect(w.server.envelope.spliced - spliced).toBe(1);
 });
+
+test("a failure with one proxy ends that proxy's stream and nobody else's", async () => {
+  const w = await world();
+  w.cache.set("bob", mesh());
+  const good = w.client(bob);
+  await whole(good);
+  const broken = mesh();
+  w.cache.set("alice", { ...broken, CDS: null as unknown as typeof broken.CDS });
+  const client = w.client(alice);
+  expect(await client.ended).toEqual({
+    code: Status.UNAVAILABLE,
+    details: "the control plane failed to serve this proxy",
+  });
+  w.cache.set("bob", { ...w.cache.get("bob")!, EDS: mesh(2).EDS });
+  await good.until(has("EDS", 2));
+  expect(w.lines.join("\n")).toContain("serving proxy alice failed");
+});
+
+test("a failure of those who are asked what a proxy may have ends its stream only", async () => {
+  const w = await world({
+    open: () => {
+      throw new Error("a bug");
+    },
+  });
+  expect((await w.client(alice).ended).code).toBe(Status.UNAVAILABLE);
+  expect(await w.count("streams")).toBe(0);
+});

@@ -23,7 +23,9 @@ interface Outcome {
 const heddle = (args: readonly string[], bin = BIN): Promise<Outcome> =>
   new Promise((done) => {
     const env = { PATH: process.env["PATH"], HOME: home };
-    const child = execFile(bin, [...args], { env, maxBuffer: 64 << 20 }, (_, out, err) => done({ code: child.exitCode ?? -1, out, err }));
+    const child = execFile(bin, [...args], { env, maxBuffer: 64 << 20 }, (_, out, err) =>
+      done({ code: child.exitCode ?? -1, out, err }),
+    );
   });
 
 test.each([
@@ -60,10 +62,13 @@ test("an unknown command suggests the nearest one, an option too", async () => {
   expect((await heddle(["translate", dir, "--stag", "ir"])).err).toContain("Did you mean --stage?");
 });
 
-test.each(["up", "exec", "logs", "get pods", "translate", "proxy status", "version"])("help of %s has examples", async (command) => {
-  const { out } = await heddle([...command.split(" "), "--help"]);
-  expect(out).toMatch(/\nExamples:\n {2}heddle /);
-});
+test.each(["up", "exec", "logs", "get pods", "translate", "proxy status", "version"])(
+  "help of %s has examples",
+  async (command) => {
+    const { out } = await heddle([...command.split(" "), "--help"]);
+    expect(out).toMatch(/\nExamples:\n {2}heddle /);
+  },
+);
 
 test("a symlink to the command works from anywhere", async () => {
   const link = join(home, "h");
@@ -74,23 +79,37 @@ test("a symlink to the command works from anywhere", async () => {
 test("a reader that ends early is no failure", async () => {
   const outcome = await new Promise<Outcome>((done) => {
     const env = { PATH: process.env["PATH"], HOME: home };
-    execFile("bash", ["-c", `"${BIN}" translate "${dir}" -o json | head -1; echo "\${PIPESTATUS[0]}"`], { env }, (_, out, err) => done({ code: 0, out, err }));
+    execFile(
+      "bash",
+      ["-c", `"${BIN}" translate "${dir}" -o json | head -1; echo "\${PIPESTATUS[0]}"`],
+      { env },
+      (_, out, err) => done({ code: 0, out, err }),
+    );
   });
   expect(outcome.out).toBe("[\n0\n");
   expect(outcome.err).toBe("");
 });
 
 test("the same folder gives the same translation, and keys are not in it", async () => {
-  const [a, b] = await Promise.all([heddle(["translate", dir, "-o", "json"]), heddle(["translate", dir, "-o", "json"])]);
+  const [a, b] = await Promise.all([
+    heddle(["translate", dir, "-o", "json"]),
+    heddle(["translate", dir, "-o", "json"]),
+  ]);
   expect(a).toEqual(b);
   expect(a.code).toBe(0);
-  const proxies = JSON.parse(a.out) as { identity: string; pods: string[]; resources: Record<string, { name: string }[]> }[];
+  const proxies = JSON.parse(a.out) as {
+    identity: string;
+    pods: string[];
+    resources: Record<string, { name: string }[]>;
+  }[];
   expect(proxies.map((p) => p.identity).sort()).toEqual(["shop/buyer", "shop/store-v1", "shop/store-v2"]);
   const buyer = proxies.find((p) => p.identity === "shop/buyer")!;
   expect(buyer.pods).toEqual(["shop/buyer-0"]);
   expect(Object.keys(buyer.resources).sort()).toEqual(["CDS", "EDS", "LDS", "RDS", "SDS"]);
   expect(JSON.stringify(buyer.resources["RDS"])).toContain('"weightedClusters"');
-  expect(JSON.stringify(buyer.resources["LDS"])).toContain("type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager");
+  expect(JSON.stringify(buyer.resources["LDS"])).toContain(
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+  );
   expect(JSON.stringify(buyer.resources["SDS"])).toContain('"privateKey":{"inlineString":"[redacted]"}');
 });
 
@@ -99,7 +118,10 @@ test.each(["shop/store-v1", "shop/store-v1-0", "store-v1-0"])("--proxy %s", asyn
   expect(code).toBe(0);
   const [policy, ...more] = JSON.parse(out) as { identity: string; inbound: { access: { sources: string[] }[] }[] }[];
   expect(more).toEqual([]);
-  expect(policy).toMatchObject({ identity: "shop/store-v1", inbound: [{ port: 80, access: [{ target: "shop/buy", sources: ["shop/buyer"] }] }] });
+  expect(policy).toMatchObject({
+    identity: "shop/store-v1",
+    inbound: [{ port: 80, access: [{ target: "shop/buy", sources: ["shop/buyer"] }] }],
+  });
 });
 
 test("the world as YAML", async () => {

@@ -10,7 +10,11 @@ const STORE = "bookstore/store-v1-1" as PodName;
 
 function flows() {
   const clock = { now: 1_000_000 };
-  const identities: Record<string, string> = { [BUYER]: "bookbuyer/bookbuyer", [THIEF]: "bookthief/bookthief", [STORE]: "bookstore/bookstore-v1" };
+  const identities: Record<string, string> = {
+    [BUYER]: "bookbuyer/bookbuyer",
+    [THIEF]: "bookthief/bookthief",
+    [STORE]: "bookstore/bookstore-v1",
+  };
   const made = new Flows({
     now: () => clock.now,
     directory: {
@@ -19,7 +23,8 @@ function flows() {
       hasService: (name) => name === "bookstore/bookstore",
     },
   });
-  const add = (pod: PodName, line: Record<string, unknown>): void => made.add(pod, parseAccessLine(JSON.stringify(line))!);
+  const add = (pod: PodName, line: Record<string, unknown>): void =>
+    made.add(pod, parseAccessLine(JSON.stringify(line))!);
   return { clock, made, add };
 }
 
@@ -39,7 +44,16 @@ const call = {
 };
 
 test("what is no access log line is passed over", () => {
-  for (const line of ["", "starting", "{", '{"reporter":', '{"reporter":"x"}', "null", '["reporter"]', '{"a":"reporter"}']) {
+  for (const line of [
+    "",
+    "starting",
+    "{",
+    '{"reporter":',
+    '{"reporter":"x"}',
+    "null",
+    '["reporter"]',
+    '{"a":"reporter"}',
+  ]) {
     expect(parseAccessLine(line)).toBeUndefined();
   }
 });
@@ -49,11 +63,18 @@ test("a split's backends are flows of their own, with rate, codes and latencies"
   for (let i = 0; i < 100; i++) {
     clock.now += 100;
     add(BUYER, { ...call, duration: i });
-    if (i % 4 === 0) add(BUYER, { ...call, upstream_cluster: "bookstore/bookstore-v2|14001", response_code: i === 0 ? 500 : 200 });
+    if (i % 4 === 0)
+      add(BUYER, { ...call, upstream_cluster: "bookstore/bookstore-v2|14001", response_code: i === 0 ? 500 : 200 });
   }
   const [v1, v2, ...more] = made.rows();
   expect(more).toEqual([]);
-  expect(v1).toMatchObject({ from: "bookbuyer/bookbuyer", to: "bookstore/bookstore", port: 14001, backend: "bookstore/bookstore-v1", kind: "http" });
+  expect(v1).toMatchObject({
+    from: "bookbuyer/bookbuyer",
+    to: "bookstore/bookstore",
+    port: 14001,
+    backend: "bookstore/bookstore-v1",
+    kind: "http",
+  });
   expect(v1!.perSecond).toBeCloseTo(10, 0);
   expect(v1!.p50).toBeGreaterThan(45);
   expect(v1!.p50).toBeLessThan(60);
@@ -79,7 +100,13 @@ test("figures are about the last ten seconds, and a silent flow is forgotten aft
 
 test("a call that the caller's sidecar refuses is told with its reason", () => {
   const { made, add } = flows();
-  const refused = { ...call, response_code: 403, response_code_details: "direct_response", upstream_cluster: null, upstream_host: null };
+  const refused = {
+    ...call,
+    response_code: 403,
+    response_code_details: "direct_response",
+    upstream_cluster: null,
+    upstream_host: null,
+  };
   add(THIEF, refused);
   add(THIEF, { ...refused, authority: "nowhere.example" });
   expect(made.rows().map((r) => [r.to, r.reason])).toEqual([
@@ -104,7 +131,9 @@ test("a call that the server's sidecar refuses has the server's reason, whicheve
   expect(made.rows()[0]!.reason).toBeUndefined();
   add(STORE, refused);
   expect(made.rows()).toHaveLength(1);
-  expect(made.rows()[0]!.reason).toBe("no TrafficTarget lets bookthief/bookthief do GET /secret on bookstore/bookstore-v1");
+  expect(made.rows()[0]!.reason).toBe(
+    "no TrafficTarget lets bookthief/bookthief do GET /secret on bookstore/bookstore-v1",
+  );
   clock.now += 11_000;
   expect(made.rows()[0]!.reason).toBeUndefined();
 });
@@ -117,17 +146,43 @@ test("an application's own 403 has no reason of ours", () => {
 
 test("who calls past the mesh is shown once, as outside", () => {
   const { made, add } = flows();
-  add(STORE, { reporter: "destination", method: "GET", path: "/", authority: "10.0.0.5:14001", response_code: 403, response_code_details: "direct_response", peer: null });
+  add(STORE, {
+    reporter: "destination",
+    method: "GET",
+    path: "/",
+    authority: "10.0.0.5:14001",
+    response_code: 403,
+    response_code_details: "direct_response",
+    peer: null,
+  });
   expect(made.rows()[0]).toMatchObject({ from: "(outside the mesh)", to: "bookstore/bookstore-v1" });
   expect(made.rows()[0]!.reason).toMatch(/without its TLS/);
 });
 
 test("TCP connections count when they end, with their bytes; Envoy's flags say what failed", () => {
   const { made, add } = flows();
-  const tcp = { ...call, method: null, path: null, authority: null, response_code: 0, upstream_cluster: "db/mysql|3306" };
+  const tcp = {
+    ...call,
+    method: null,
+    path: null,
+    authority: null,
+    response_code: 0,
+    upstream_cluster: "db/mysql|3306",
+  };
   add(BUYER, tcp);
   add(BUYER, { ...tcp, response_flags: "UF,URX" });
-  expect(made.rows()).toMatchObject([{ kind: "tcp", to: "db/mysql", port: 3306, bytes: 200, outcomes: [{ outcome: "UF,URX", count: 1 }, { outcome: "ok", count: 1 }] }]);
+  expect(made.rows()).toMatchObject([
+    {
+      kind: "tcp",
+      to: "db/mysql",
+      port: 3306,
+      bytes: 200,
+      outcomes: [
+        { outcome: "UF,URX", count: 1 },
+        { outcome: "ok", count: 1 },
+      ],
+    },
+  ]);
   expect(made.rows()[0]!.reason).toMatch(/no connection to a pod/);
 });
 

@@ -30,11 +30,18 @@ metadata: {name: ${name}, namespace: shop}
 spec: {selector: {${selector}}, ports: [{port: 80, name: http, appProtocol: http}]}
 ---`;
 
-export function files({ weights = [100, 0], sources = ["buyer"], methods = ["GET"], more = {} }: Input = {}): Record<string, string> {
+export function files({ weights = [100, 0], sources = ["buyer"], methods = ["GET"], more = {} }: Input = {}): Record<
+  string,
+  string
+> {
   const backends = weights.map((w, i) => `{service: store-v${i + 1}, weight: ${w}}`).join(", ");
   return {
     "pods.yaml": [workload("buyer", "buyer"), workload("store-v1", "store"), workload("store-v2", "store")].join(""),
-    "services.yaml": [service("store", "app: store"), service("store-v1", "version: store-v1"), service("store-v2", "version: store-v2")].join(""),
+    "services.yaml": [
+      service("store", "app: store"),
+      service("store-v1", "version: store-v1"),
+      service("store-v2", "version: store-v2"),
+    ].join(""),
     "split.yaml": `
 apiVersion: split.smi-spec.io/v1alpha2
 kind: TrafficSplit

@@ -14,7 +14,8 @@ async function meshOf(input: Input): Promise<Mesh> {
   }
 }
 
-const change = async (before: Input, after: Input): Promise<string[]> => summarize(await meshOf(before), await meshOf(after));
+const change = async (before: Input, after: Input): Promise<string[]> =>
+  summarize(await meshOf(before), await meshOf(after));
 
 test("nothing is said when nothing means anything else, or when there was nothing before", async () => {
   expect(await change({}, {})).toEqual([]);
@@ -22,14 +23,18 @@ test("nothing is said when nothing means anything else, or when there was nothin
 });
 
 test("weights, as shares", async () => {
-  expect(await change({ weights: [50, 50] }, { weights: [100, 0] })).toEqual(["shop/store split: store-v1 50% → 100%, store-v2 50% → 0%"]);
+  expect(await change({ weights: [50, 50] }, { weights: [100, 0] })).toEqual([
+    "shop/store split: store-v1 50% → 100%, store-v2 50% → 0%",
+  ]);
   expect(await change({ weights: [1, 1] }, { weights: [50, 50] })).toEqual([]);
 });
 
 test("access given and taken, and what it is", async () => {
   const given = await change({ sources: [] }, { sources: ["buyer"] });
   expect(given).toEqual(["access given: shop/buyer → shop/store, shop/store-v1 port 80 (GET /buy)"]);
-  expect(await change({ sources: ["buyer"] }, { sources: [] })).toEqual(given.map((line) => line.replace("given", "taken")));
+  expect(await change({ sources: ["buyer"] }, { sources: [] })).toEqual(
+    given.map((line) => line.replace("given", "taken")),
+  );
   expect(await change({ methods: ["GET"] }, { methods: ["POST"] })).toEqual([
     "access changed: shop/buyer → shop/store, shop/store-v1 port 80: given POST /buy; taken GET /buy",
   ]);

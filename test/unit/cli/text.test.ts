@@ -8,22 +8,38 @@ import { age, bytes, cut, nearest, printable, table } from "../../../src/cli/tex
 import { lastLines } from "../../../src/cli/logs.ts";
 
 test("a table is padded, and control characters in cells do nothing to a terminal", () => {
-  expect(table(["NAME", "X"], [["a", "\u001B[31mred"], ["long-name", ""]])).toEqual([
-    "NAME        X",
-    "a            [31mred",
-    "long-name",
-  ]);
+  expect(
+    table(
+      ["NAME", "X"],
+      [
+        ["a", "\u001B[31mred"],
+        ["long-name", ""],
+      ],
+    ),
+  ).toEqual(["NAME        X", "a            [31mred", "long-name"]);
   expect(printable("a\nb\u202Ec")).toBe("a b c");
 });
 
 test.each([
-  [0, "0s"], [119_000, "119s"], [120_000, "2m"], [192_000, "3m12s"], [3_600_000, "60m"], [4 * 3_600_000 + 60_000, "4h1m"],
-  [40 * 3_600_000, "40h"], [76 * 3_600_000, "3d4h"], [9 * 86_400_000, "9d"],
+  [0, "0s"],
+  [119_000, "119s"],
+  [120_000, "2m"],
+  [192_000, "3m12s"],
+  [3_600_000, "60m"],
+  [4 * 3_600_000 + 60_000, "4h1m"],
+  [40 * 3_600_000, "40h"],
+  [76 * 3_600_000, "3d4h"],
+  [9 * 86_400_000, "9d"],
 ])("an age of %d ms is %s", (ms, text) => {
   expect(age(ms)).toBe(text);
 });
 
-test.each([[0, "0 B"], [999, "999 B"], [4200, "4.2 kB"], [12_000_000, "12 MB"]])("%d bytes are %s", (n, text) => {
+test.each([
+  [0, "0 B"],
+  [999, "999 B"],
+  [4200, "4.2 kB"],
+  [12_000_000, "12 MB"],
+])("%d bytes are %s", (n, text) => {
   expect(bytes(n)).toBe(text);
 });
 
@@ -65,7 +81,10 @@ test.each([
 });
 
 test.each([
-  ["bookstore", /may be any of these pods: bookstore\/bookstore-6c9f-a1, bookstore\/bookstore-v2-77-b2\. Write the whole name/],
+  [
+    "bookstore",
+    /may be any of these pods: bookstore\/bookstore-6c9f-a1, bookstore\/bookstore-v2-77-b2\. Write the whole name/,
+  ],
   ["mysql-0", /may be any of these pods: other\/mysql-0, third\/mysql-0/],
   ["bookbyer", /no pod "bookbyer"\. Did you mean bookbuyer\/bookbuyer-6c9f-x2\?/],
   ["zzz", /no pod "zzz"\. There are: bookbuyer\/bookbuyer-6c9f-x2, /],
@@ -77,11 +96,23 @@ test.each([
 });
 
 test("a whole name wins over pods whose names begin with it", () => {
-  const two = [{ namespace: "a", name: "web" }, { namespace: "a", name: "web-1" }];
+  const two = [
+    { namespace: "a", name: "web" },
+    { namespace: "a", name: "web-1" },
+  ];
   expect(findPod(two, "web")).toBe(two[0]);
 });
 
-const row = { namespace: "b", name: "buyer", serviceAccount: "buyer", phase: "Running", ready: true, terminating: false, restarts: 2, containers: ["app"] } as const;
+const row = {
+  namespace: "b",
+  name: "buyer",
+  serviceAccount: "buyer",
+  phase: "Running",
+  ready: true,
+  terminating: false,
+  restarts: 2,
+  containers: ["app"],
+} as const;
 
 test("pods are listed as kubectl does, in order", () => {
   const now = Date.parse("2026-01-01T00:03:12Z");
@@ -98,7 +129,15 @@ test("pods are listed as kubectl does, in order", () => {
 });
 
 test("proxies are listed by type, with what they reject and why", () => {
-  const proxy = { id: "u-1", pod: "b/buyer", identity: "b/buyer", group: "g", protocol: "delta", connectedSince: "", address: "" } as const;
+  const proxy = {
+    id: "u-1",
+    pod: "b/buyer",
+    identity: "b/buyer",
+    group: "g",
+    protocol: "delta",
+    connectedSince: "",
+    address: "",
+  } as const;
   const types = {
     RDS: { sent: "aaaaaaaabb", acked: "ccccccccdd", nacked: "eeeeeeeeff", message: "bad\nroute", resources: 1 },
     CDS: { sent: "1111111122", acked: "1111111122", resources: 3, pendingMs: 1540 },

@@ -6,7 +6,16 @@ import { Screen } from "../../../src/cli/screen.ts";
 import type { View } from "../../../src/cli/view.ts";
 
 const AT = new Date(2026, 0, 1, 12, 3, 4).getTime();
-const pod = { namespace: "b", name: "buyer", serviceAccount: "buyer", phase: "Running", ready: true, terminating: false, restarts: 0, containers: ["app"] } as const;
+const pod = {
+  namespace: "b",
+  name: "buyer",
+  serviceAccount: "buyer",
+  phase: "Running",
+  ready: true,
+  terminating: false,
+  restarts: 0,
+  containers: ["app"],
+} as const;
 const view: View = {
   dir: "examples/bookstore",
   id: "ab12",
@@ -14,8 +23,30 @@ const view: View = {
   url: "http://127.0.0.1:9091/debug/",
   pods: [pod, { ...pod, name: "db", ready: false, reason: "mysql: readiness probe: connect ECONNREFUSED" }],
   flows: [
-    { from: "bookbuyer/bookbuyer", to: "bookstore/bookstore", port: 14001, backend: "bookstore/bookstore-v1", kind: "http", perSecond: 12.14, outcomes: [{ outcome: "200", count: 121 }], p50: 2, p99: 5, bytes: 9 },
-    { from: "bookthief/bookthief", to: "bookstore/bookstore", port: 14001, kind: "http", perSecond: 1, outcomes: [{ outcome: "403", count: 10 }], p50: 0, p99: 1, bytes: 9, reason: "no TrafficTarget lets bookthief/bookthief call bookstore.bookstore:14001" },
+    {
+      from: "bookbuyer/bookbuyer",
+      to: "bookstore/bookstore",
+      port: 14001,
+      backend: "bookstore/bookstore-v1",
+      kind: "http",
+      perSecond: 12.14,
+      outcomes: [{ outcome: "200", count: 121 }],
+      p50: 2,
+      p99: 5,
+      bytes: 9,
+    },
+    {
+      from: "bookthief/bookthief",
+      to: "bookstore/bookstore",
+      port: 14001,
+      kind: "http",
+      perSecond: 1,
+      outcomes: [{ outcome: "403", count: 10 }],
+      p50: 0,
+      p99: 1,
+      bytes: 9,
+      reason: "no TrafficTarget lets bookthief/bookthief call bookstore.bookstore:14001",
+    },
   ],
   dropped: 0,
   problems: ["split.yaml:12: error: TrafficSplit b/s: bad"],
@@ -44,8 +75,18 @@ test("the live table", () => {
   ]);
 });
 
-test.each([[20, 10], [40, 12], [60, 24], [80, 24], [200, 50]])("fits %d columns and %d rows", (columns, rows) => {
-  const many = { ...view, flows: Array.from({ length: 100 }, (_, i) => ({ ...view.flows[1]!, from: `ns-${i}/${"long".repeat(9)}` })), problems: Array.from({ length: 50 }, (_, i) => `p${i}`) };
+test.each([
+  [20, 10],
+  [40, 12],
+  [60, 24],
+  [80, 24],
+  [200, 50],
+])("fits %d columns and %d rows", (columns, rows) => {
+  const many = {
+    ...view,
+    flows: Array.from({ length: 100 }, (_, i) => ({ ...view.flows[1]!, from: `ns-${i}/${"long".repeat(9)}` })),
+    problems: Array.from({ length: 50 }, (_, i) => `p${i}`),
+  };
   const lines = liveLines(many, { columns, rows, color: false });
   expect(lines.length).toBeLessThanOrEqual(rows);
   expect(Math.max(...lines.map((l) => l.length))).toBeLessThanOrEqual(columns);

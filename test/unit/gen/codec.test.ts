@@ -57,17 +57,14 @@ const cluster: Cluster = {
     configType: { $case: "typedConfig", value: any(UpstreamTlsContext, tls) },
   },
   typedExtensionProtocolOptions: {
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any<HttpProtocolOptions>(
-      HttpProtocolOptions,
-      {
-        upstreamProtocolOptions: {
-          $case: "explicitHttpConfig",
-          value: {
-            protocolConfig: { $case: "http2ProtocolOptions", value: { maxConcurrentStreams: 100 } },
-          },
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any<HttpProtocolOptions>(HttpProtocolOptions, {
+      upstreamProtocolOptions: {
+        $case: "explicitHttpConfig",
+        value: {
+          protocolConfig: { $case: "http2ProtocolOptions", value: { maxConcurrentStreams: 100 } },
         },
       },
-    ),
+    }),
   },
 };
 
@@ -149,9 +146,7 @@ test("a listener survives the wire, and so does the HTTP connection manager insi
 });
 
 test("encoding is deterministic and an empty message has no bytes", () => {
-  expect(Listener.encode(structuredClone(listener)).finish()).toEqual(
-    Listener.encode(listener).finish(),
-  );
+  expect(Listener.encode(structuredClone(listener)).finish()).toEqual(Listener.encode(listener).finish());
   expect(Cluster.encode({}).finish()).toHaveLength(0);
 });
 
@@ -163,10 +158,7 @@ test("a response carries bytes that were encoded before", () => {
   };
   const got = DeltaDiscoveryResponse.decode(DeltaDiscoveryResponse.encode(sent).finish());
   expect(
-    Buffer.compare(
-      got.resources?.[0]?.resource?.value ?? new Uint8Array(),
-      resource.value ?? new Uint8Array(),
-    ),
+    Buffer.compare(got.resources?.[0]?.resource?.value ?? new Uint8Array(), resource.value ?? new Uint8Array()),
   ).toBe(0);
 });
 
@@ -201,9 +193,7 @@ test.each([
   [{ seconds: -1, nanos: -250_000 }, "-1.000250s"],
 ])("the duration %j is written %s", (duration, text) => {
   expect(Duration.toJSON(duration)).toBe(text);
-  expect(Duration.encode(Duration.fromJSON(text)).finish()).toEqual(
-    Duration.encode(duration).finish(),
-  );
+  expect(Duration.encode(Duration.fromJSON(text)).finish()).toEqual(Duration.encode(duration).finish());
 });
 
 test("a duration without a unit is refused", () => {

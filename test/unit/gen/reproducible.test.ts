@@ -11,8 +11,7 @@ const project = resolve(import.meta.dirname, "../../..");
 const folder = mkdtempSync(join(tmpdir(), "heddle-gen-test-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const run = (...args: string[]) =>
-  promisify(execFile)(process.execPath, [join(project, "scripts/gen.ts"), ...args]);
+const run = (...args: string[]) => promisify(execFile)(process.execPath, [join(project, "scripts/gen.ts"), ...args]);
 
 /** Path below `root` → content, of every file. */
 function contents(root: string): Map<string, string> {

@@ -1,0 +1,236 @@
+import { describe, expect, test } from "vitest";
+import { app, gone, meshConfig, namespace, pod, pods, routeGroup, service, target, tcpRoute, workload } from "../../support/build.ts";
+import { meshOf } from "./support.ts";
+
+const ALL = routeGroup("a/all", [{ name: "one" }, { name: "two", methods: ["GET"] }]);
+const api = app("a/api");
+
+describe("row 1: everything is denied by default", () => {
+  test("inside a namespace, to others, and to oneself", () => {
+    const mesh = meshOf(api, ...pods(workload("a/web")));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect([mesh.reach("a/web"), mesh.reach("a/api"), mesh.reach("b/web")]).toEqual([[], [], []]);
+  });
+
+  test("permissive mode opens everything inside the mesh, to identities", () => {
+    const mesh = meshOf(api, app("b/db", { ports: [{ port: 5432, appProtocol: "tcp" }] }), meshConfig({ permissive: true }));
+    expect(mesh.access("a/api", 80)).toEqual([{}]);
+    expect(mesh.access("b/db", 5432)).toEqual([{}]);
+    expect(mesh.reach("b/web")).toEqual(["a/api", "b/db"]);
+  });
+
+  test("what is outside of the mesh is not in it", () => {
+    const outside = [namespace("c", { monitored: false }), ...app("c/x")];
+    const mesh = meshOf(api, outside, pod("a/plain", workload("a/plain", { labels: { app: "api" }, meshed: false })), meshConfig({ permissive: true }));
+    expect([...mesh.mesh.services.keys()]).toEqual(["a/api"]);
+    expect([...mesh.mesh.groups.values()].map((g) => g.identity)).toEqual(["a/api", "a/web", "b/web"]);
+    expect(mesh.mesh.services.values().next().value?.identities).toEqual(["a/api"]);
+  });
+});
+
+describe("row 2: sources", () => {
+  test("are exact by name and namespace", () => {
+    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.allowed("a/api", 80)).toEqual(["b/web: one two"]);
+    expect([mesh.reach("a/web"), mesh.reach("b/web")]).toEqual([[], ["a/api"]]);
+  });
+
+  test.each([
+    { kind: "Group", name: "web", namespace: "a" },
+    { kind: "", name: "web", namespace: "a" },
+    { kind: "ServiceAccount", name: "web", namespace: "" },
+    { kind: "ServiceAccount", name: "", namespace: "a" },
+    { kind: "ServiceAccount", name: "", namespace: "" },
+  ])("$kind $namespace/$name opens nothing, and the others stand", (source) => {
+    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: [source, "b/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.allowed("a/api", 80)).toEqual(["b/web: one two"]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error bad-source spec.sources[0]"]);
+    const alone = meshOf(api, ALL, target("a/t", { to: "a/api", from: [source], rules: ["HTTPRouteGroup all"] }));
+    expect(alone.access("a/api", 80)).toEqual([]);
+  });
+});
+
+describe("row 3: empty lists", () => {
+  test.each([
+    ["sources", { from: [], rules: ["HTTPRouteGroup all"] }],
+    ["rules", { from: ["a/web"], rules: [] }],
+  ])("no %s: nobody", (list, options) => {
+    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", ...options }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual([`error nobody-allowed spec.${list}`]);
+  });
+
+  test("a route group without matches opens nothing, and says so", () => {
+    const mesh = meshOf(api, routeGroup("a/none", []), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup none"] }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error nobody-allowed spec.rules[0].name"]);
+  });
+});
+
+describe("row 4: a TrafficTarget counts in its destination's namespace only", () => {
+  test("elsewhere it opens nothing", () => {
+    const mesh = meshOf(api, routeGroup("b/all", [{ name: "one" }]), ALL, target("b/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "b/t")).toEqual(["error wrong-namespace spec.destination.namespace"]);
+  });
+
+  test.each([
+    { kind: "Service", name: "api", namespace: "a" },
+    { kind: "ServiceAccount", name: "api", namespace: "" },
+    { kind: "ServiceAccount", name: "", namespace: "a" },
+  ])("destination $kind $namespace/$name opens nothing", (to) => {
+    const mesh = meshOf(api, ALL, target("a/t", { to, from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error bad-destination spec.destination"]);
+  });
+
+  test("a destination that no pod has is a hint", () => {
+    const mesh = meshOf(ALL, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint unknown-account spec.destination.name"]);
+  });
+});
+
+describe("row 5: routes are looked up in the target's namespace", () => {
+  test("one of another namespace does not count", () => {
+    const mesh = meshOf(api, routeGroup("b/all", [{ name: "one" }]), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error unknown-route spec.rules[0].name"]);
+  });
+
+  test("an unknown route or match opens nothing, and the rest stands", () => {
+    const rules = ["HTTPRouteGroup gone", "HTTPRouteGroup all two nothing", "HTTPRouteGroup all nothing"];
+    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["a/web"], rules }));
+    expect(mesh.allowed("a/api", 80)).toEqual(["a/web: two"]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual([
+      "error unknown-route spec.rules[0].name",
+      "error unknown-match spec.rules[1].matches[1]",
+      "error unknown-match spec.rules[2].matches[0]",
+    ]);
+  });
+
+  test("a TCPRoute that is missing opens no port, and takes the HTTP rules beside it off every port that it may have named", () => {
+    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all", "TCPRoute gone"] }));
+    expect(mesh.access("a/api", 80)).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error unknown-route spec.rules[1].name"]);
+  });
+});
+
+test("row 6: a rule without matches means all of the group", () => {
+  const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+  expect(mesh.allowed("a/api", 80)).toEqual(["a/web: one two"]);
+});
+
+test("row 7: rules and targets add up", () => {
+  const mesh = meshOf(
+    api,
+    ALL,
+    target("a/s", { to: "a/api", from: ["a/web", "b/web"], rules: ["HTTPRouteGroup all one", "HTTPRouteGroup all two"] }),
+    target("a/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all two"] }),
+  );
+  expect(mesh.allowed("a/api", 80)).toEqual(["a/web: one two", "b/web: one two", "b/web: two"]);
+});
+
+test("row 9: each backend of a split is authorized by its own account", async () => {
+  const { split } = await import("../../support/build.ts");
+  const two = [...app("a/v1"), ...app("a/v2"), service("a/root", { selector: { app: "v1" } })];
+  const mesh = meshOf(two, ALL, split("a/s", { service: "root", backends: { v1: 1, v2: 1 } }), target("a/t", { to: "a/v1", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+  expect(mesh.allowed("a/v1", 80)).toEqual(["a/web: one two"]);
+  expect(mesh.access("a/v2", 80)).toEqual([]);
+});
+
+describe("HTTP", () => {
+  test("row 12: methods that nobody sends are a hint, and are compared as they are", () => {
+    const mesh = meshOf(api, routeGroup("a/g", [{ name: "m", methods: ["get", "POST", "*"] }]));
+    expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["hint lowercase-method spec.matches[0].methods[0]"]);
+  });
+
+  test.each(["(", "a**b(?=c)", "\\1", "", "\\x{100}", "\\p{Garay}", "a".repeat(1025), "[a-zA-Z0-9]{1000}{1000}", "[acegikmoqsuwyACEGIKMOQSUWY]{1000}", "\ud800"])(
+    "row 14: the regular expression %j opens nothing, the others stand",
+    (regex) => {
+      const group = routeGroup("a/g", [{ name: "bad", pathRegex: regex }, { name: "good" }, { name: "header", headers: [{ name: "x", regex }] }]);
+      const mesh = meshOf(api, group, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g", "HTTPRouteGroup g bad header"] }));
+      expect(mesh.allowed("a/api", 80)).toEqual(["a/web: good"]);
+      expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error bad-regex spec.matches[0].pathRegex", "error bad-regex spec.matches[2].headers.x"]);
+      expect(mesh.said("TrafficTarget", "a/t")).toEqual([]);
+    },
+  );
+
+  test("of two matches of one name the last one counts, and the first is said to open nothing", () => {
+    const group = routeGroup("a/g", [{ name: "m", pathRegex: "/a" }, { name: "m", pathRegex: "/b" }]);
+    const mesh = meshOf(api, group, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }));
+    expect(mesh.access("a/api", 80).flatMap((r) => r.matches ?? []).map((m) => m.pathRegex)).toEqual(["/b"]);
+    expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error duplicate spec.matches[0].name"]);
+  });
+});
+
+describe("ports", () => {
+  const ports = [{ port: 80, targetPort: 8080, name: "http-a" }, { port: 81, targetPort: 9090, name: "http-b" }, { port: 5432, name: "tcp-db" }];
+  const many = app("a/api", { ports });
+  const allowed = (rules: string[], port?: number, ...more: Parameters<typeof meshOf>) => {
+    const mesh = meshOf(many, ALL, ...more, target("a/t", { to: "a/api", from: ["a/web"], rules, ...(port === undefined ? {} : { port }) }));
+    return { mesh, open: [8080, 9090, 5432].filter((p) => mesh.access("a/api", p).length > 0) };
+  };
+
+  test("row 17: a number that only a Service has is a hint, and opens nothing", () => {
+    const { mesh, open } = allowed(["TCPRoute r"], undefined, tcpRoute("a/r", [80, 80]));
+    expect(open).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint service-port spec.rules"]);
+  });
+
+  test("row 18: a TCPRoute without ports means every port", () => {
+    expect(allowed(["TCPRoute r"], undefined, tcpRoute("a/r")).open).toEqual([8080, 9090, 5432]);
+  });
+
+  test("row 19: HTTP rules open no TCP port", () => {
+    expect(allowed(["HTTPRouteGroup all"]).open).toEqual([8080, 9090]);
+    expect(allowed(["TCPRoute r"], undefined, tcpRoute("a/r", [5432])).open).toEqual([5432]);
+  });
+
+  test("row 20: TCPRoutes alone open every request of the HTTP ports that they name, with a hint", () => {
+    const { mesh, open } = allowed(["TCPRoute r"], undefined, tcpRoute("a/r", [9090, 5432]));
+    expect(open).toEqual([9090, 5432]);
+    expect(mesh.allowed("a/api", 9090)).toEqual(["a/web: all"]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint tcp-on-http spec.rules"]);
+  });
+
+  test("row 21: beside HTTP rules, TCPRoutes that name an HTTP port limit them to it", () => {
+    const { mesh, open } = allowed(["HTTPRouteGroup all", "TCPRoute r"], undefined, tcpRoute("a/r", [8080]));
+    expect(open).toEqual([8080]);
+    expect(mesh.allowed("a/api", 8080)).toEqual(["a/web: one two"]);
+  });
+
+  test("row 21: those that name TCP ports only do not", () => {
+    const { mesh, open } = allowed(["HTTPRouteGroup all", "TCPRoute r"], undefined, tcpRoute("a/r", [5432]));
+    expect(open).toEqual([8080, 9090, 5432]);
+    expect(mesh.allowed("a/api", 5432)).toEqual(["a/web: all"]);
+    expect(mesh.allowed("a/api", 9090)).toEqual(["a/web: one two"]);
+  });
+
+  test("row 21: HTTP rules that open nothing do not become all requests for the TCPRoute beside them", () => {
+    const { open } = allowed(["HTTPRouteGroup gone", "TCPRoute r"], undefined, tcpRoute("a/r"));
+    expect(open).toEqual([5432]);
+  });
+
+  test("row 22: destination.port limits every rule of its target", () => {
+    expect(allowed(["HTTPRouteGroup all"], 9090).open).toEqual([9090]);
+    expect(allowed(["TCPRoute r"], 5432, tcpRoute("a/r")).open).toEqual([5432]);
+    const { mesh, open } = allowed(["HTTPRouteGroup all"], 80);
+    expect(open).toEqual([]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint service-port spec.rules"]);
+  });
+
+  test("row 23: a UDPRoute opens nothing, the rest of the target stands", () => {
+    const { mesh, open } = allowed(["UDPRoute u", "HTTPRouteGroup all"]);
+    expect(open).toEqual([8080, 9090]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error udp-route spec.rules[0]"]);
+    expect(allowed(["UDPRoute u"]).open).toEqual([]);
+  });
+});
+
+test("what is taken away is gone, and nothing that is missing widens", () => {
+  const whole = [...api, ALL, tcpRoute("a/r", [80]), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all two", "TCPRoute r"] })];
+  expect(meshOf(whole).allowed("a/api", 80)).toEqual(["a/web: two"]);
+  for (const one of whole.filter((c) => c.kind !== "EndpointSlice" && c.kind !== "Pod" && c.kind !== "Service")) {
+    expect(meshOf(whole, gone(one)).access("a/api", 80), `without ${one.kind}`).toEqual([]);
+  }
+});
