@@ -42,7 +42,7 @@ export function podTable(rows: readonly PodRow[], now: number, wide: boolean): s
     sorted.map((row) => [
       row.namespace,
       row.name,
-      row.ready ? "yes" : "no",
+      row.readyContainers,
       row.terminating ? "Terminating" : row.phase,
       String(row.restarts),
       row.startedAt === undefined ? "-" : age(now - Date.parse(row.startedAt)),

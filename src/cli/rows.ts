@@ -11,6 +11,8 @@ export interface PodRow {
   readonly serviceAccount: string;
   readonly phase: PodStatus["phase"];
   readonly ready: boolean;
+  /** Ready containers of all, as `1/2`. */
+  readonly readyContainers: string;
   readonly terminating: boolean;
   readonly restarts: number;
   readonly ip?: string;
@@ -34,6 +36,7 @@ export function podRow(manifest: PodManifest, status: PodStatus | undefined): Po
     serviceAccount: manifest.spec.serviceAccountName,
     phase: status?.phase ?? "Pending",
     ready: status?.ready ?? false,
+    readyContainers: status?.containers ?? `0/${manifest.spec.containers.length}`,
     terminating: status?.terminating ?? false,
     restarts: status?.restarts ?? 0,
     ...(ip !== undefined && { ip }),

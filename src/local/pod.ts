@@ -65,12 +65,14 @@ export class LocalPod {
 
   get status(): PodStatus {
     const running = this.#phase === "Running";
+    const lasting = this.#longLived();
     const reason = this.#reason ?? this.#all().find((c) => c.reason !== undefined)?.reason;
     return {
       phase: this.#phase,
-      ready: running && !this.#stopping && this.#longLived().every((c) => c.ready),
+      ready: running && !this.#stopping && lasting.every((c) => c.ready),
       ip: this.#options.attachment.ip,
       terminating: this.#stopping,
+      containers: `${lasting.filter((c) => c.ready).length}/${lasting.length}`,
       restarts: this.#all().reduce((sum, c) => sum + c.restarts, 0),
       ...(this.#startedAt !== undefined && { startedAt: this.#startedAt }),
       ...(reason !== undefined && { reason }),

@@ -90,6 +90,8 @@ export interface PodStatus {
   readonly ip?: string;
   readonly terminating: boolean;
   readonly restarts: number;
+  /** Ready containers of all, the sidecar among them, as `1/2`. */
+  readonly containers?: string;
   /** Milliseconds since the epoch. */
   readonly startedAt?: number;
   /** One line: why it is not running. */

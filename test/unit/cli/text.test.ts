@@ -109,6 +109,7 @@ const row = {
   serviceAccount: "buyer",
   phase: "Running",
   ready: true,
+  readyContainers: "2/2",
   terminating: false,
   restarts: 2,
   containers: ["app"],
@@ -118,12 +119,12 @@ test("pods are listed as kubectl does, in order", () => {
   const now = Date.parse("2026-01-01T00:03:12Z");
   const rows = [
     { ...row, ip: "10.0.0.1", startedAt: "2026-01-01T00:00:00Z" },
-    { ...row, namespace: "a", name: "late", phase: "Pending", ready: false, reason: "no image" } as const,
+    { ...row, namespace: "a", name: "late", phase: "Pending", ready: false, readyContainers: "0/2", reason: "no image" } as const,
   ];
   expect(podTable(rows, now, false)).toEqual([
     "NAMESPACE   NAME    READY   STATUS    RESTARTS   AGE     IP",
-    "a           late    no      Pending   2          -       -",
-    "b           buyer   yes     Running   2          3m12s   10.0.0.1",
+    "a           late    0/2     Pending   2          -       -",
+    "b           buyer   2/2     Running   2          3m12s   10.0.0.1",
   ]);
   expect(podTable(rows, now, true)[1]).toMatch(/buyer +app +no image$/);
 });

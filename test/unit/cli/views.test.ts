@@ -12,6 +12,7 @@ const pod = {
   serviceAccount: "buyer",
   phase: "Running",
   ready: true,
+  readyContainers: "2/2",
   terminating: false,
   restarts: 0,
   containers: ["app"],
