@@ -15,6 +15,7 @@ import { readImages, standInNotice } from "../local/images.ts";
 import { BackOff } from "../local/back-off.ts";
 import { runDirectory } from "../local/record.ts";
 import { LocalRuntime } from "../local/runtime.ts";
+import { ensureTools } from "../local/tools.ts";
 import type { Sidecar, SidecarPlace } from "../local/types.ts";
 import { SERVER_NAMES } from "../serve.ts";
 import type { Log, LogLevel } from "../telemetry/log.ts";
@@ -128,6 +129,8 @@ export class LocalMesh {
     const { say, log, id, signal, dir } = this.#options;
     signal?.throwIfAborted();
     signal?.addEventListener("abort", () => void this.stop(), { once: true });
+    // Before anything is fetched: without root or Linux nothing of it would be of use.
+    await ensureTools(say);
     const envoy = await findEnvoy({ env: process.env, say, ...(signal ? { signal } : {}) });
     this.#envoy = envoy.path;
     const { images, problems } = await readImages({

@@ -103,10 +103,22 @@ export function outboundRoutes(
     if (!found) continue;
     for (const route of found.routes)
       for (const backend of route.backends) clusters.add(clusterName(backend.service, backend.targetPort));
+    const fqdn = serviceFqdn(service.name);
+    const names = serviceHosts(service.name, namespace);
     hosts.push({
-      name: outboundHostName(serviceFqdn(service.name)),
-      domains: domainsOf(service, namespace),
+      name: outboundHostName(fqdn),
+      domains: [...names, ...service.clusterIPs.map((ip) => (ip.includes(":") ? `[${ip}]` : ip))],
       routes: found.routes.flatMap(splitRoutes),
+      retryPolicy: RETRY,
+    });
+    if (!service.headless) continue;
+    // Pods of a headless Service are called `<pod>.<service>…`, and such calls are no split's business (smi-semantics, row 33).
+    // The Service's own name is exact, so it goes before such a pattern.
+    clusters.add(clusterName(service.name, found.targetPort));
+    hosts.push({
+      name: outboundHostName(`*.${fqdn}`),
+      domains: names.map((name) => `*.${name}`),
+      routes: splitRoutes({ backends: [{ service: service.name, targetPort: found.targetPort, weight: 1 }] }),
       retryPolicy: RETRY,
     });
   }
@@ -122,13 +134,6 @@ export function outboundRoutes(
   if (egress) clusters.add(PASSTHROUGH_CLUSTER);
   hosts.push({ name: "outbound_virtual-host|*", domains: ["*"], routes: [rest] });
   return routeConfiguration({ name: outboundRouteName(port), virtualHosts: hosts }, [...clusters]);
-}
-
-function domainsOf(service: MeshService, namespace: string): string[] {
-  const hosts = serviceHosts(service.name, namespace);
-  // Pods of a headless Service are called `<pod>.<service>…`. A Service's own name is exact, so it goes before such a pattern.
-  const pods = service.headless ? hosts.map((h) => `*.${h}`) : [];
-  return [...hosts, ...service.clusterIPs.map((ip) => (ip.includes(":") ? `[${ip}]` : ip)), ...pods];
 }
 
 /** A split's routes: one for each of its matches, as they are ORed. */

@@ -112,7 +112,7 @@ test("every code that policy may report is reported by one bad world, in words t
     ...pods(workload("a/http-only")),
     service("a/empty"),
     service("a/out", { externalName: "example.com" }),
-    routeGroup("a/g", [{ name: "bad", pathRegex: "(" }, { name: "low", methods: ["get"] }, { name: "low" }]),
+    routeGroup("a/g", [{ name: "bad", pathRegex: "(" }, { name: "low", methods: ["get"] }, { name: "two" }, { name: "two" }]),
     tcpRoute("a/all"),
     tcpRoute("a/service-port", [1000]),
     target("b/elsewhere", { to: "a/api", from: ["a/web"], rules: ["TCPRoute all"] }),

@@ -1,0 +1,232 @@
+/** From the store to what is published: two speeds, last known good, and who is told. */
+import { describe, expect, onTestFinished, test } from "vitest";
+import { Pipeline, type PipelineOptions } from "../../../src/pipeline.ts";
+import type { Clock } from "../../../src/lib/settle.ts";
+import { createLog } from "../../../src/telemetry/log.ts";
+import { createMetrics } from "../../../src/telemetry/metrics.ts";
+import { Store } from "../../../src/world/store.ts";
+import type { Change } from "../../../src/world/types.ts";
+import type { Resources } from "../../../src/xds/resource.ts";
+import { account, app, flat, gone, namespace, pod, pods, routeGroup, service, slice, target, workload } from "../../support/build.ts";
+
+const base = [
+  namespace("a"),
+  ...app("a/api"),
+  ...pods(workload("a/web")),
+  routeGroup("a/all", [{ name: "all" }]),
+  target("a/api", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }),
+];
+
+/** A pipeline with a clock that is moved by hand. */
+function setUp(options: Partial<PipelineOptions> = {}) {
+  let now = 0;
+  let timers: { at: number; run: () => void }[] = [];
+  const clock: Clock = {
+    now: () => now,
+    after(ms, run) {
+      const timer = { at: now + ms, run };
+      timers.push(timer);
+      return () => (timers = timers.filter((t) => t !== timer));
+    },
+  };
+  const advance = (ms: number) => {
+    now += ms;
+    for (const timer of timers.filter((t) => t.at <= now)) {
+      timers = timers.filter((t) => t !== timer);
+      timer.run();
+    }
+  };
+  const store = new Store();
+  const published = new Map<string, Resources>();
+  const sets: string[] = [];
+  const lines: string[] = [];
+  const metrics = createMetrics();
+  const publication = {
+    set(group: string, resources: Resources) {
+      sets.push(group);
+      published.set(group, resources);
+    },
+    delete: (group: string) => void published.delete(group),
+  };
+  const pipeline = new Pipeline({ store, publication, trust: { bundle: "PEM\n", trustDomain: "cluster.local" }, log: createLog("info", (line) => lines.push(line)), metrics, clock, ...options });
+  const end = new AbortController();
+  onTestFinished(() => end.abort());
+  const of = (name: string) => [...published].find(([group]) => group.startsWith(`${name}/`))?.[1];
+  return { store, pipeline, published, sets, lines, metrics, advance, start: () => pipeline.start(end.signal), end, of };
+}
+
+const apply = (store: Store, ...changes: readonly (Change | readonly Change[])[]) => store.apply(flat(...changes));
+/** What was put off with setImmediate has run. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe("two speeds", () => {
+  test("nothing is published before the start, everything at once then", async () => {
+    const { store, pipeline, published, start } = setUp();
+    apply(store, base);
+    expect([pipeline.mesh, published.size, pipeline.published]).toEqual([undefined, 0, -1]);
+    start();
+    expect(published.size).toBe(2);
+    await pipeline.settled();
+    expect(pipeline.published).toBe(store.revision);
+  });
+
+  test("policies settle: quiet for 20 ms, at the latest after 200", async () => {
+    const { store, pipeline, sets, start, advance } = setUp();
+    apply(store, base);
+    start();
+    sets.length = 0;
+    for (let i = 0; i < 25; i++) {
+      apply(store, service(`a/s${i}`, { selector: { app: "api" } }));
+      advance(10);
+    }
+    const first = pipeline.work.compiled["services"];
+    expect(sets.length).toBeGreaterThan(0);
+    expect(pipeline.published).toBeLessThan(store.revision);
+    advance(20);
+    await pipeline.settled();
+    expect(pipeline.work.compiled["services"]).toBeGreaterThan(first ?? 0);
+  });
+
+  test("endpoints do not wait, and do not compile", async () => {
+    const { store, pipeline, sets, start } = setUp();
+    apply(store, base);
+    start();
+    sets.length = 0;
+    const { compiled } = pipeline.work;
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.8"]));
+    expect(sets).toEqual([]);
+    await pipeline.settled();
+    expect(sets.map((g) => g.split("/")[1])).toEqual(["web"]);
+    expect(pipeline.work.compiled).toEqual(compiled);
+  });
+
+  test("endpoints overtake a policy that settles, without taking it along", async () => {
+    const { store, pipeline, of, start, advance } = setUp();
+    apply(store, base);
+    start();
+    const before = of("a/web");
+    apply(store, service("a/new", { selector: { app: "api" } }));
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+    await turn();
+    expect(of("a/web")?.EDS.get("a/api|80")?.version).not.toBe(before?.EDS.get("a/api|80")?.version);
+    expect(of("a/web")?.RDS).toBe(before?.RDS);
+    expect(pipeline.published).toBeLessThan(store.revision);
+    expect(pipeline.world.tables.Service.get("a")?.has("new")).toBe(false);
+    advance(20);
+    await pipeline.settled();
+    expect(pipeline.world).toBe(store.world);
+  });
+
+  test("what is over is over", async () => {
+    const { store, sets, start, end, advance } = setUp();
+    apply(store, base);
+    start();
+    sets.length = 0;
+    apply(store, service("a/new", { selector: { app: "api" } }));
+    end.abort();
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+    advance(1000);
+    await turn();
+    expect(sets).toEqual([]);
+  });
+});
+
+describe("followers", () => {
+  const api = pods(workload("a/api"))[0] as Change & { kind: "Pod" };
+  const id = api.value?.proxyId ?? "";
+
+  test("learn the group of their proxy, and when it is another one or none", async () => {
+    const { store, pipeline, start, advance, published } = setUp();
+    const told: (string | undefined)[] = [];
+    const unfollow = pipeline.follow(id, account("a/api"), (group) => told.push(group));
+    expect(told).toEqual([undefined]);
+    apply(store, base);
+    start();
+    expect(told).toHaveLength(2);
+    expect(published.has(told[1] ?? "")).toBe(true);
+    apply(store, service("a/more", { selector: { app: "api" }, ports: [9090] }));
+    advance(20);
+    expect(told).toHaveLength(3);
+    expect(published.has(told[2] ?? "")).toBe(true);
+    expect(published.has(told[1] ?? "")).toBe(false);
+    apply(store, pod("a/other-api", workload("a/api")), gone(api));
+    await pipeline.settled();
+    expect(told[3]).toBeUndefined();
+    expect(told).toHaveLength(4);
+    unfollow();
+    apply(store, api);
+    await pipeline.settled();
+    expect(told).toHaveLength(4);
+  });
+
+  test("a pod that comes after its stream is found on the fast path", async () => {
+    const { store, pipeline, start } = setUp();
+    apply(store, base);
+    start();
+    const told: (string | undefined)[] = [];
+    pipeline.follow("proxy-a-late", account("a/api"), (group) => told.push(group));
+    apply(store, pod("a/late", workload("a/api")));
+    await pipeline.settled();
+    expect(told).toEqual([undefined, expect.stringMatching(/^a\/api\//)]);
+  });
+
+  test("nobody gets the group of a proxy by another account's certificate", () => {
+    const { store, pipeline, start } = setUp();
+    apply(store, base);
+    start();
+    const told: (string | undefined)[] = [];
+    pipeline.follow(id, account("a/web"), (group) => told.push(group));
+    pipeline.follow("no such proxy", account("a/api"), (group) => told.push(group));
+    expect(told).toEqual([undefined, undefined]);
+  });
+});
+
+describe("last known good", () => {
+  test("a fault of our own keeps what is published, raises the alarm, and is over with the next good world", async () => {
+    const { store, pipeline, of, lines, metrics, start, advance } = setUp();
+    apply(store, base);
+    start();
+    const before = of("a/web");
+    const broken = service("a/broken") as Change & { kind: "Service" };
+    apply(store, { ...broken, value: { ...broken.value, ports: null } } as unknown as Change);
+    advance(20);
+    expect(of("a/web")).toBe(before);
+    expect(pipeline.mesh?.services.size).toBe(1);
+    expect(lines.filter((l) => l.includes("keep their last configuration"))).toHaveLength(1);
+    expect((await metrics.publishFailures.get()).values[0]?.value).toBe(1);
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+    await turn();
+    expect(of("a/web")?.EDS).not.toBe(before?.EDS);
+    apply(store, gone(broken));
+    advance(20);
+    await pipeline.settled();
+    expect(pipeline.published).toBe(store.revision);
+  });
+
+  test("a test may change what goes out, and only that", () => {
+    const { store, pipeline, of, start } = setUp({ tamper: (_group, resources) => ({ ...resources, RDS: new Map() }) });
+    apply(store, base);
+    start();
+    expect(of("a/web")?.RDS.size).toBe(0);
+    const [group] = [...(pipeline.mesh?.groups.keys() ?? [])];
+    expect(pipeline.resources(group as never)?.RDS.size).toBeGreaterThan(0);
+  });
+});
+
+test("watchers hear of each publication, and metrics count what was made", async () => {
+  const { store, pipeline, metrics, start } = setUp();
+  const heard: string[] = [];
+  const unwatch = pipeline.onPublished((path) => heard.push(path));
+  apply(store, base);
+  start();
+  apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+  await pipeline.settled();
+  expect(heard).toEqual(["policy", "endpoints"]);
+  const values = Object.fromEntries((await metrics.built.get()).values.map((v) => [v.labels.type, v.value]));
+  expect(values).toEqual(pipeline.work.built);
+  unwatch();
+  apply(store, slice("a/api", { "": 80 }, ["10.9.9.8"]));
+  await pipeline.settled();
+  expect(heard).toHaveLength(2);
+});
