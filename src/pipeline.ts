@@ -163,13 +163,13 @@ export class Pipeline implements Inspect {
     const { store, trust, log, metrics } = this.#options;
     const { world, revision } = store;
     const started = performance.now();
-    this.#policyDue = false;
     try {
       const { mesh, problems } = this.#compiler.compile(world);
       const built = this.#builder.mesh(mesh, world, trust);
       const groups = this.#publish(built);
       this.#mesh = mesh;
       this.#problems = problems;
+      this.#policyDue = false;
       this.#done(world, revision, "policy");
       metrics.publishTime.observe((performance.now() - started) / 1000);
       log.info("published", {
@@ -179,11 +179,9 @@ export class Pipeline implements Inspect {
         ms: Math.round((performance.now() - started) * 10) / 10,
       });
     } catch (error) {
-      metrics.publishFailures.inc();
-      log.error(
-        "could not compile the mesh: proxies keep their last configuration; this is a fault of Heddle's, please report it",
-        { revision, error: String(error), stack: error instanceof Error ? error.stack : undefined },
-      );
+      // What is published is older than the store until a compile succeeds: endpoints must not pass for all of it.
+      this.#policyDue = true;
+      this.#alarm("could not compile the mesh", revision, error);
     }
     for (const follower of this.#followers) this.#refresh(follower);
   }
@@ -194,16 +192,29 @@ export class Pipeline implements Inspect {
     const { world, revision } = store;
     if (!this.#running) return;
     const before = this.#world;
-    // A policy change that is settling must not be overtaken by a world that the mesh does not know: endpoints alone are published.
-    const built = this.#builder.endpoints(world, changedServices(before, world));
-    this.#publish(built);
-    if (this.#policyDue)
-      this.#world = { ...this.#world, tables: { ...this.#world.tables, EndpointSlice: world.tables.EndpointSlice } };
-    else this.#done(world, revision, "endpoints");
+    try {
+      this.#publish(this.#builder.endpoints(world, changedServices(before, world)));
+      // A policy change that is settling must not be overtaken by a world that the mesh does not know: endpoints alone are published.
+      if (this.#policyDue)
+        this.#world = { ...this.#world, tables: { ...this.#world.tables, EndpointSlice: world.tables.EndpointSlice } };
+      else this.#done(world, revision, "endpoints");
+    } catch (error) {
+      this.#alarm("could not build the endpoints", revision, error);
+    }
     for (const follower of this.#followers) {
       const namespace = namespaceOf(follower.identity);
       if (world.tables.Pod.get(namespace) !== before.tables.Pod.get(namespace)) this.#refresh(follower);
     }
+  }
+
+  #alarm(what: string, revision: number, error: unknown): void {
+    const { metrics, log } = this.#options;
+    metrics.publishFailures.inc();
+    log.error(`${what}: proxies keep their last configuration; this is a fault of Heddle's, please report it`, {
+      revision,
+      error: String(error),
+      stack: error instanceof Error ? error.stack : undefined,
+    });
   }
 
   #publish({ changed, removed }: Built): number {

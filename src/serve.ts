@@ -57,6 +57,8 @@ export interface ControlPlane {
   ready(): boolean;
   /** Resolves when that is so. */
   readonly started: Promise<void>;
+  /** Gives every stream a new certificate at once, before its time. Open connections go on with the old one. */
+  renew(): Promise<void>;
   /** Ends streams spread over so many milliseconds, then everything else. */
   stop(drainMs: number): Promise<void>;
 }
@@ -84,12 +86,13 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     ...(options.settle ? { settle: options.settle } : {}),
     ...(options.tamper ? { tamper: options.tamper } : {}),
   });
+  const renewals: Renewals = new Set();
   const server = new AdsServer({
     cache,
     metrics,
     log,
     authenticate: (peer) => authenticate(peer, trustDomain),
-    open: (proxy, sink) => open(proxy, sink, pipeline, authority, log),
+    open: (proxy, sink) => open(proxy, sink, { pipeline, authority, log, renewals }),
   });
   const certificate = await authority.server(SERVER_NAMES, signal);
   const credentials = () => ({
@@ -138,6 +141,9 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     onProblems: (watcher) => void watchers.push(watcher),
     proxies: () => server.status(),
     ready: () => pipeline.mesh !== undefined,
+    async renew() {
+      await Promise.all([...renewals].map((renewal) => renewal()));
+    },
     async stop(drainMs) {
       await server.drain(drainMs);
       ending.abort();
@@ -154,24 +160,38 @@ function authenticate(peer: Peer, trustDomain: string) {
   return { proxy: { id: found.uuid, identity: found.identity }, until: new Date(certificate.validTo) };
 }
 
+/** What each open stream does to get a new certificate now. */
+type Renewals = Set<() => Promise<void>>;
+
+interface Parts {
+  readonly pipeline: Pipeline;
+  readonly authority: Authority;
+  readonly log: Log;
+  readonly renewals: Renewals;
+}
+
 /** One stream: the group of its proxy, and a certificate of its own that is renewed as long as it lasts. */
-function open(proxy: Proxy, sink: StreamSink, pipeline: Pipeline, authority: Authority, log: Log): () => void {
+function open(proxy: Proxy, sink: StreamSink, { pipeline, authority, log, renewals }: Parts): () => void {
   const ending = new AbortController();
   const identity = proxy.identity as Identity;
   const unfollow = pipeline.follow(proxy.id, identity, (group) => sink.group(group));
   const give = ({ chainPem, privateKey }: Issued) => sink.secrets([ownCertificate(chainPem, privateKey.revealPem())]);
-  authority.leaf(identity, ending.signal).then(
-    (leaf) => {
+  const failed = (error: unknown) => {
+    if (!ending.signal.aborted)
+      log.error("could not issue a certificate", { proxy: proxy.id, identity, error: String(error) });
+  };
+  const renewal = () => authority.issueWorkload(identity, ending.signal).then(give).catch(failed);
+  authority
+    .leaf(identity, ending.signal)
+    .then((leaf) => {
       give(leaf.current);
       leaf.onNext(give);
-    },
-    (error: unknown) => {
-      if (!ending.signal.aborted)
-        log.error("could not issue a certificate", { proxy: proxy.id, identity, error: String(error) });
-    },
-  );
+      if (!ending.signal.aborted) renewals.add(renewal);
+    })
+    .catch(failed);
   return () => {
     ending.abort();
     unfollow();
+    renewals.delete(renewal);
   };
 }

@@ -61,6 +61,8 @@ export interface Backend {
   readonly targetPort: number;
   /** Relative. */
   readonly weight: number;
+  /** A headless Service's share of a split: its endpoints, chosen by the sidecar, whatever address the client was calling. */
+  readonly spread?: true;
 }
 
 /** What a group of equal proxies enforces and where it may go. */

@@ -33,7 +33,8 @@ export function regexFault(pattern: string): string | undefined {
       return `has ${text}}, which is beyond one byte: paths and headers are compared byte by byte`;
   }
   for (const [text, braced, single] of bytes.matchAll(/\\[pP](?:\{\^?([^}]*)\}|([^{]))/g)) {
-    if (!CLASSES.has(braced ?? single ?? "")) return `has the character class ${text}, which is not read here: general categories (as \\pL), Any and Latin are`;
+    if (!CLASSES.has(braced ?? single ?? ""))
+      return `has the character class ${text}, which is not read here: general categories (as \\pL), Any and Latin are`;
   }
   try {
     return RE2JS.compile(bytes).programSize() * widestClass(bytes) > MAX_REGEX_PROGRAM

@@ -166,7 +166,8 @@ export function routesOfPort(
     const taken: Backend[] = [];
     for (const { backing, weight } of backends) {
       const same = backing.ports.find((p) => p.port === port.port);
-      if (same) taken.push({ service: backing.name, targetPort: same.targetPort, weight });
+      const spread = backing.service.headless ? { spread: true as const } : {};
+      if (same) taken.push({ service: backing.name, targetPort: same.targetPort, weight, ...spread });
       else {
         const message = `Service "${localName(backing.name)}" has no port ${port.port}, which the root Service has: the backend is left out for that port.`;
         problems.push(fault("bad-backend", "TrafficSplit", split, "spec.backends", message));

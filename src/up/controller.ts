@@ -20,6 +20,9 @@ import { directoryOf } from "./directory.ts";
 import type { FromController, Start, ToController } from "./messages.ts";
 import { spoil } from "./tamper.ts";
 
+/** Milliseconds over which streams are ended at SIGTERM. */
+const DRAIN = 1000;
+
 const tell = (message: FromController): void => {
   if (process.connected) process.send?.(message);
 };
@@ -27,6 +30,7 @@ const tell = (message: FromController): void => {
 /** The parent ends us, a terminal's Ctrl-C does not; without a parent there is nothing to do. */
 process.on("SIGINT", () => {});
 process.on("disconnect", () => process.exit(0));
+process.on("SIGTERM", () => void stop());
 process.on("message", (message: ToController) => void receive(message));
 
 interface Running {
@@ -60,10 +64,15 @@ async function receive(message: ToController): Promise<void> {
     broken = message.type && message.name ? { type: message.type, name: message.name } : undefined;
     now.plane.pipeline.republish();
   } else {
-    await now.close();
-    await now.plane.stop(message.drainMs);
-    process.disconnect();
+    await now.plane.renew();
   }
+}
+
+async function stop(): Promise<void> {
+  const now = await running?.catch(() => undefined);
+  await now?.close();
+  await now?.plane.stop(DRAIN);
+  process.exit(0);
 }
 
 async function start(options: Start): Promise<Running> {

@@ -176,6 +176,11 @@ export class LocalMesh {
     this.#send({ kind: "tamper", ...(type ? { type } : {}), ...(name ? { name } : {}) });
   }
 
+  /** For tests: every proxy gets a new certificate now. */
+  renew(): void {
+    this.#send({ kind: "renew" });
+  }
+
   #standIns: (pods: readonly PodManifest[]) => readonly Problem[] = () => [];
 
   async #stop(): Promise<void> {

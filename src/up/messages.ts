@@ -36,7 +36,8 @@ export type ToController =
   | { readonly kind: "status"; readonly pod: PodName; readonly status?: PodStatus }
   /** For tests: makes one resource unreadable for Envoy, or (without name) none. */
   | { readonly kind: "tamper"; readonly type?: Type; readonly name?: string }
-  | { readonly kind: "stop"; readonly drainMs: number };
+  /** For tests: every proxy gets a new certificate now. */
+  | { readonly kind: "renew" };
 
 export type FromController =
   | { readonly kind: "listening"; readonly debugPort: number }

@@ -11,7 +11,7 @@ import type { World } from "../world/world.ts";
 import { localCluster, metricsCluster, passthroughCluster, serviceCluster } from "./clusters.ts";
 import { addressesOf, loadAssignment, slicesOf } from "./endpoints.ts";
 import { inboundListener } from "./inbound.ts";
-import { clusterName, localClusterName, OWN_CERTIFICATE } from "./names.ts";
+import { backendClusterName, clusterName, localClusterName, OWN_CERTIFICATE, spreadClusterName } from "./names.ts";
 import { outboundListener } from "./outbound.ts";
 import { prometheusListener } from "./prometheus.ts";
 import { TYPES, type Resource, type ResourceMap, type Resources } from "./resource.ts";
@@ -42,6 +42,8 @@ export class Builder {
   readonly #pods = new Lists<string>();
   /** The one source of truth of endpoints: the fast path replaces entries of it. */
   readonly #assignments = new Map<string, { slices: readonly EndpointSlice[]; portName: string; resource: Resource }>();
+  /** Clusters of headless Services that splits lead to. */
+  #spread: ReadonlySet<string> = new Set();
   #built: Record<string, number> = {};
   #state: State | undefined;
 
@@ -58,6 +60,7 @@ export class Builder {
   /** The slow path: a mesh, whatever changed in it. */
   mesh(mesh: Mesh, world: World, trust: Trust): Built {
     const before = this.#state?.groups;
+    this.#spread = spreadClusters(mesh);
     const reachesOf = new Map<ServiceName, Set<string>>();
     const groupsOf = Map.groupBy(mesh.groups.values(), (p) => p.outbound.key);
     for (const [key, [policy]] of groupsOf) {
@@ -78,7 +81,7 @@ export class Builder {
       memo.sweep();
     const live = new Set([...reachesOf.keys()]);
     for (const name of this.#assignments.keys())
-      if (!live.has(name.slice(0, name.lastIndexOf("|")) as ServiceName)) this.#assignments.delete(name);
+      if (!live.has(name.slice(0, name.indexOf("|")) as ServiceName)) this.#assignments.delete(name);
     const removed = [...(before?.keys() ?? [])].filter((group) => !groups.has(group));
     this.#state = { mesh, trust, groups, reachesOf, groupsOf };
     return { changed, removed };
@@ -97,9 +100,9 @@ export class Builder {
       if (!service || !keys) continue;
       if (service.headless && service.ports.some((p) => p.protocol !== "http"))
         for (const key of keys) rebuild.add(key);
-      for (const port of service.headless ? [] : clusterPorts(service)) {
-        const before = this.#assignments.get(clusterName(name, port.targetPort))?.resource;
-        const after = this.#assignment(service, port, world);
+      for (const { cluster, port } of this.#fed(service)) {
+        const before = this.#assignments.get(cluster)?.resource;
+        const after = this.#assignment(service, cluster, port, world);
         if (after === before) continue;
         for (const key of keys) {
           const map = reaches.get(key) ?? new Map<string, Resource>();
@@ -203,14 +206,17 @@ export class Builder {
     const made = new Map<string, Resource>();
     for (const { name, headless, ports } of reached(outbound)) {
       for (const { targetPort, protocol } of ports) {
-        const key = clusterName(name, targetPort);
+        const spread = spreadClusterName(name, targetPort);
         const shared = protocol === "http" || permissive;
         const sni = shared ? serviceFqdn(name) : principalDnsName(identity, trust.trustDomain);
-        const place = shared ? key : `${key} ${identity}`;
-        made.set(
-          key,
-          this.#made(`CDS ${place}`, [headless, sni], () => serviceCluster(name, targetPort, headless, sni)),
-        );
+        for (const key of [clusterName(name, targetPort), ...(this.#spread.has(spread) ? [spread] : [])]) {
+          const to = headless && key !== spread ? "where-they-were-going" : "endpoints";
+          const place = shared ? key : `${key} ${identity}`;
+          made.set(
+            key,
+            this.#made(`CDS ${place}`, [to, sni], () => serviceCluster(key, name, to, sni)),
+          );
+        }
       }
     }
     if (egress) made.set("passthrough", this.#made("CDS passthrough", [], passthroughCluster));
@@ -220,9 +226,8 @@ export class Builder {
   #endpoints(outbound: Outbound, world: World): Resource[] {
     const made = new Map<string, Resource>();
     for (const service of reached(outbound)) {
-      if (service.headless) continue;
-      for (const port of clusterPorts(service)) {
-        const found = this.#assignment(service, port, world);
+      for (const { cluster, port } of this.#fed(service)) {
+        const found = this.#assignment(service, cluster, port, world);
         made.set(found.name, found);
       }
     }
@@ -239,13 +244,19 @@ export class Builder {
     ];
   }
 
+  /** The clusters of a Service that are fed with endpoints: a headless one's only where a split leads to it. */
+  #fed(service: MeshService): readonly { cluster: string; port: MeshPort }[] {
+    const name = service.headless ? spreadClusterName : clusterName;
+    const fed = clusterPorts(service).map((port) => ({ cluster: name(service.name, port.targetPort), port }));
+    return service.headless ? fed.filter(({ cluster }) => this.#spread.has(cluster)) : fed;
+  }
+
   /** Made anew only when the Service's slices, or the name by which they know the port, are other than before; kept when that changes nothing. */
-  #assignment(service: MeshService, port: MeshPort, world: World): Resource {
-    const name = clusterName(service.name, port.targetPort);
+  #assignment(service: MeshService, name: string, port: MeshPort, world: World): Resource {
     const slices = this.#slices.get(service.name, slicesOf(world, namespaceOf(service.name), service.name));
     const known = this.#assignments.get(name);
     if (known?.slices === slices && known.portName === port.name) return known.resource;
-    const made = loadAssignment(service, port, slices);
+    const made = loadAssignment(name, port, slices);
     const kept = known?.resource.version === made.version ? known.resource : this.#count(made);
     this.#assignments.set(name, { slices, portName: port.name, resource: kept });
     return kept;
@@ -286,6 +297,11 @@ function printed(rules: readonly Rule[]): string {
   let text = texts.get(rules);
   if (text === undefined) texts.set(rules, (text = contentHash(rules)));
   return text;
+}
+
+function spreadClusters({ services }: Mesh): ReadonlySet<string> {
+  const backends = [...services.values()].flatMap((s) => s.ports.flatMap((p) => p.routes.flatMap((r) => r.backends)));
+  return new Set(backends.filter((b) => b.spread).map((b) => backendClusterName(b)));
 }
 
 /** One port for each cluster: a Service's ports with the same target port share it, and the first one's endpoints are its. */

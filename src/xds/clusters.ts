@@ -5,14 +5,7 @@ import { Cluster, Cluster_DiscoveryType, Cluster_LbPolicy } from "../../gen/envo
 import { HttpProtocolOptions } from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import type { ServiceName } from "../world/names.ts";
 import { ADS, any, seconds, tcpAddress } from "./message.ts";
-import {
-  ADMIN_PORT,
-  clusterName,
-  localClusterName,
-  METRICS_CLUSTER,
-  outboundValidationName,
-  PASSTHROUGH_CLUSTER,
-} from "./names.ts";
+import { ADMIN_PORT, localClusterName, METRICS_CLUSTER, outboundValidationName, PASSTHROUGH_CLUSTER } from "./names.ts";
 import { resource, type Reference, type Resource } from "./resource.ts";
 import { upstreamTls } from "./tls.ts";
 
@@ -34,17 +27,17 @@ const cluster = (message: Cluster & { name: string }, refs: readonly Reference[]
   resource("CDS", message.name, Cluster.encode(message).finish(), refs);
 
 /**
- * The pods behind a Service. A headless Service's clients choose the pod themselves (by its name in DNS), so connections go
- * where they were going; others are spread over the endpoints.
+ * The pods behind a Service.
+ * @param to - a headless Service's clients choose the pod themselves (by its name in DNS), so connections go `where-they-were-going`;
+ *   others are spread over the `endpoints`
  * @param serverName - what the client asks for in TLS: the Service, or (on TCP ports) itself, see `tcpChains`
  */
 export function serviceCluster(
+  name: string,
   service: ServiceName,
-  targetPort: number,
-  headless: boolean,
+  to: "endpoints" | "where-they-were-going",
   serverName: string,
 ): Resource {
-  const name = clusterName(service, targetPort);
   const validation: Reference = { type: "SDS", name: outboundValidationName(service) };
   const common: Cluster & { name: string } = {
     name,
@@ -65,7 +58,7 @@ export function serviceCluster(
     },
     ignoreHealthOnHostRemoval: true,
   };
-  if (headless) {
+  if (to === "where-they-were-going") {
     return cluster(
       {
         ...common,

@@ -2,12 +2,11 @@
  * Endpoints: the fast path. One Service's slices → one load assignment a port.
  */
 import { ClusterLoadAssignment } from "../../gen/envoy/config/endpoint/v3/endpoint.ts";
-import type { MeshPort, MeshService } from "../policy/ir.ts";
+import type { MeshPort } from "../policy/ir.ts";
 import type { ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { tcpAddress } from "./message.ts";
-import { clusterName } from "./names.ts";
 import { resource, type Resource } from "./resource.ts";
 
 type Slices = readonly EndpointSlice[];
@@ -47,9 +46,8 @@ export function addressesOf(
   return [...found.keys()].sort().map((key) => found.get(key) as { ip: string; port: number });
 }
 
-/** The load assignment of one of a Service's ports. */
-export function loadAssignment(service: MeshService, port: MeshPort, slices: Slices): Resource {
-  const name = clusterName(service.name, port.targetPort);
+/** The load assignment of the cluster of one of a Service's ports. */
+export function loadAssignment(name: string, port: MeshPort, slices: Slices): Resource {
   const lbEndpoints = addressesOf(slices, port.name).map((a) => ({
     hostIdentifier: { $case: "endpoint" as const, value: { address: tcpAddress(a.ip, a.port) } },
   }));

@@ -3,7 +3,7 @@
  * spelling wherever users scrape or read them.
  */
 import type { ServiceName } from "../world/names.ts";
-import type { Protocol } from "../policy/ir.ts";
+import type { Backend, Protocol } from "../policy/ir.ts";
 
 export const OUTBOUND_LISTENER = "outbound-listener";
 export const INBOUND_LISTENER = "inbound-listener";
@@ -20,6 +20,11 @@ export const METRICS_CLUSTER = "envoy-metrics-cluster";
 
 /** The pods behind a Service on one of their ports. */
 export const clusterName = (service: ServiceName, targetPort: number): string => `${service}|${targetPort}`;
+/** The pods behind a headless Service, where the sidecar chooses among them: in splits. */
+export const spreadClusterName = (service: ServiceName, targetPort: number): string =>
+  `${clusterName(service, targetPort)}|spread`;
+export const backendClusterName = ({ service, targetPort, spread }: Backend): string =>
+  spread ? spreadClusterName(service, targetPort) : clusterName(service, targetPort);
 /** The application of this pod, on one of its ports, as one of its Services. */
 export const localClusterName = (service: ServiceName, port: number): string => `${service}|${port}|local`;
 

@@ -93,17 +93,17 @@ function tcpChain(
 ): FilterChain | undefined {
   const backends = port.routes.at(-1)?.backends ?? [];
   if (addresses.length === 0 || backends.length === 0) return undefined;
-  for (const b of backends) refs.push({ type: "CDS", name: names.clusterName(b.service, b.targetPort) });
+  for (const b of backends) refs.push({ type: "CDS", name: names.backendClusterName(b) });
   const name = names.outboundChainName(service.name, port.port, port.protocol);
   const [only, ...more] = backends;
   const weighted: TcpProxy_WeightedCluster = {
-    clusters: backends.map((b) => ({ name: names.clusterName(b.service, b.targetPort), weight: b.weight })),
+    clusters: backends.map((b) => ({ name: names.backendClusterName(b), weight: b.weight })),
   };
   const proxy = any(TcpProxy, {
     statPrefix: `outbound-mesh-tcp-proxy_${name}`,
     clusterSpecifier:
       only && more.length === 0
-        ? { $case: "cluster", value: names.clusterName(only.service, only.targetPort) }
+        ? { $case: "cluster", value: names.backendClusterName(only) }
         : { $case: "weightedClusters", value: weighted },
     accessLog: SOURCE_LOG,
     idleTimeout: seconds(0),

@@ -18,6 +18,7 @@ import type { HTTPMatch } from "../world/types.ts";
 import { HTTP_RBAC } from "./http.ts";
 import { any, regex, seconds } from "./message.ts";
 import {
+  backendClusterName,
   clusterName,
   inboundHostName,
   inboundRouteName,
@@ -101,8 +102,7 @@ export function outboundRoutes(
   for (const service of services) {
     const found = service.ports.find((p) => p.port === port && p.protocol === "http");
     if (!found) continue;
-    for (const route of found.routes)
-      for (const backend of route.backends) clusters.add(clusterName(backend.service, backend.targetPort));
+    for (const route of found.routes) for (const backend of route.backends) clusters.add(backendClusterName(backend));
     const fqdn = serviceFqdn(service.name);
     const names = serviceHosts(service.name, namespace);
     hosts.push({
@@ -148,9 +148,8 @@ function splitRoutes({ matches, backends }: SplitRoute): Route[] {
 
 function target(backends: readonly Backend[]): Pick<RouteAction, "clusterSpecifier"> {
   const [only, ...more] = backends;
-  if (only && more.length === 0)
-    return { clusterSpecifier: { $case: "cluster", value: clusterName(only.service, only.targetPort) } };
-  const clusters = backends.map((b) => ({ name: clusterName(b.service, b.targetPort), weight: b.weight }));
+  if (only && more.length === 0) return { clusterSpecifier: { $case: "cluster", value: backendClusterName(only) } };
+  const clusters = backends.map((b) => ({ name: backendClusterName(b), weight: b.weight }));
   return { clusterSpecifier: { $case: "weightedClusters", value: { clusters } } };
 }
 

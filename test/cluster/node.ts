@@ -128,7 +128,9 @@ async function hold(id: string): Promise<number> {
   child.unref();
   // `unshare` waits outside; its one child is process 1 of the node.
   const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim();
-  return Number(children.split(" ")[0]);
+  const holder = children.split(" ")[0]!;
+  writeFileSync(join(state, "pids", "node"), holder);
+  return Number(holder);
 }
 
 async function makeNetwork(id: string): Promise<void> {
@@ -177,7 +179,10 @@ function makeCgroups(id: string): void {
 
 /** Removes all that is left of a cluster, from its id alone; may be repeated, and goes on whatever is missing. Blocks. */
 export function cleanUp(id: string): void {
+  const holder = Number(readText(join(stateDirectory(id), "pids", "node")));
   killIn([nodeNamespace(id)]);
+  // The kernel ends all that is in the node before its process 1 is gone.
+  for (let tries = 0; tries < 2000 && isRunning(holder); tries++) pause(5);
   runSync("ip", ["link", "del", hostLink(id)]);
   runSync("ip", ["netns", "del", nodeNamespace(id)]);
   for (const root of hierarchies()) removeCgroup(join(root, cgroupName(id)));
@@ -203,10 +208,26 @@ function removeCgroup(path: string): void {
       return rmdirSync(path);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EBUSY") return;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+      pause(10);
     }
   }
 }
+
+/** By the number alone: it was killed a moment ago, or the namespace in which it was looked for is gone. */
+function isRunning(pid: number): boolean {
+  const status = pid > 1 ? readText(`/proc/${pid}/status`) : undefined;
+  return status !== undefined && /^NSpid:\s+\d+\s+1$/m.test(status) && !/^State:\s+Z/m.test(status);
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 
 /** Waits until a program of the node is gone. */
 export const gone = (child: ChildProcess): Promise<true> =>

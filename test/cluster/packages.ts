@@ -20,6 +20,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   skopeo: "skopeo",
   "docker-registry": "docker-registry",
   debootstrap: "debootstrap",
+  "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 };
 
 export const missingPackages = (): string[] => [

@@ -1,5 +1,5 @@
 /**
- * Small worlds, from manifests to Envoy's messages. `GOLDEN_UPDATE=1` (or `vitest -u`) writes anew what is compared here; read the difference.
+ * Small worlds, from manifests to Envoy's messages. `GOLDEN_UPDATE=1` writes anew what is compared here; read the difference.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -9,7 +9,7 @@ import { TYPES, type Resources } from "../../src/xds/resource.ts";
 import { jsonOf } from "../support/envoy-json.ts";
 import { CASES, GOLDEN, readCase, type Case } from "../support/golden.ts";
 
-const UPDATE = process.env["GOLDEN_UPDATE"] === "1" || process.argv.includes("-u");
+const UPDATE = process.env["GOLDEN_UPDATE"] === "1";
 const TRUST = { bundle: "the roots\n", trustDomain: "cluster.local" };
 
 /** Maps become objects; bytes that are text are shown as text. */

@@ -14,7 +14,7 @@ import { changedServices } from "../../src/pipeline.ts";
 import { change, changes, start } from "./arbitrary.ts";
 
 const TRUST = { bundle: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", trustDomain: "cluster.local" };
-const RUNS = { numRuns: 300 };
+const RUNS = { numRuns: 150 };
 
 const versions = (resources: Resources) =>
   Object.fromEntries(

@@ -17,7 +17,8 @@ import {
 } from "../../src/world/types.ts";
 import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
 
-type Changes = Change | readonly Changes[];
+/** What builders give: one change, or those of several objects. */
+export type Changes = Change | readonly Changes[];
 
 /** `ns/name` in two. */
 function parts(full: string): { namespace: string; name: string } {

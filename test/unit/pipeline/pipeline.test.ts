@@ -7,7 +7,20 @@ import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { Store } from "../../../src/world/store.ts";
 import type { Change } from "../../../src/world/types.ts";
 import type { Resources } from "../../../src/xds/resource.ts";
-import { account, app, flat, gone, namespace, pod, pods, routeGroup, service, slice, target, workload } from "../../support/build.ts";
+import {
+  account,
+  app,
+  flat,
+  gone,
+  namespace,
+  pod,
+  pods,
+  routeGroup,
+  service,
+  slice,
+  target,
+  workload,
+} from "../../support/build.ts";
 
 const base = [
   namespace("a"),
@@ -48,11 +61,30 @@ function setUp(options: Partial<PipelineOptions> = {}) {
     },
     delete: (group: string) => void published.delete(group),
   };
-  const pipeline = new Pipeline({ store, publication, trust: { bundle: "PEM\n", trustDomain: "cluster.local" }, log: createLog("info", (line) => lines.push(line)), metrics, clock, ...options });
+  const pipeline = new Pipeline({
+    store,
+    publication,
+    trust: { bundle: "PEM\n", trustDomain: "cluster.local" },
+    log: createLog("info", (line) => lines.push(line)),
+    metrics,
+    clock,
+    ...options,
+  });
   const end = new AbortController();
   onTestFinished(() => end.abort());
   const of = (name: string) => [...published].find(([group]) => group.startsWith(`${name}/`))?.[1];
-  return { store, pipeline, published, sets, lines, metrics, advance, start: () => pipeline.start(end.signal), end, of };
+  return {
+    store,
+    pipeline,
+    published,
+    sets,
+    lines,
+    metrics,
+    advance,
+    start: () => pipeline.start(end.signal),
+    end,
+    of,
+  };
 }
 
 const apply = (store: Store, ...changes: readonly (Change | readonly Change[])[]) => store.apply(flat(...changes));
@@ -198,10 +230,27 @@ describe("last known good", () => {
     apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
     await turn();
     expect(of("a/web")?.EDS).not.toBe(before?.EDS);
+    expect(pipeline.published, "endpoints pass for a world that could not be compiled").toBeLessThan(store.revision);
     apply(store, gone(broken));
     advance(20);
     await pipeline.settled();
     expect(pipeline.published).toBe(store.revision);
+  });
+
+  test("a fault on the fast path neither: what is published stays, and the process lives", async () => {
+    const { store, of, lines, start, advance } = setUp();
+    apply(store, base);
+    start();
+    const before = of("a/web");
+    const broken = slice("a/api", {}, []) as Change & { kind: "EndpointSlice" };
+    apply(store, { ...broken, value: { ...broken.value, ports: null } } as unknown as Change);
+    await turn();
+    expect(of("a/web")).toBe(before);
+    expect(lines.filter((l) => l.includes("could not build the endpoints"))).toHaveLength(1);
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9"]));
+    await turn();
+    expect(of("a/web")?.EDS).not.toBe(before?.EDS);
+    advance(0);
   });
 
   test("a test may change what goes out, and only that", () => {

@@ -1,5 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { app, gone, meshConfig, namespace, pod, pods, routeGroup, service, target, tcpRoute, workload } from "../../support/build.ts";
+import {
+  app,
+  gone,
+  meshConfig,
+  namespace,
+  pod,
+  pods,
+  routeGroup,
+  service,
+  target,
+  tcpRoute,
+  workload,
+  type Changes,
+} from "../../support/build.ts";
 import { meshOf } from "./support.ts";
 
 const ALL = routeGroup("a/all", [{ name: "one" }, { name: "two", methods: ["GET"] }]);
@@ -13,7 +26,11 @@ describe("row 1: everything is denied by default", () => {
   });
 
   test("permissive mode opens everything inside the mesh, to identities", () => {
-    const mesh = meshOf(api, app("b/db", { ports: [{ port: 5432, appProtocol: "tcp" }] }), meshConfig({ permissive: true }));
+    const mesh = meshOf(
+      api,
+      app("b/db", { ports: [{ port: 5432, appProtocol: "tcp" }] }),
+      meshConfig({ permissive: true }),
+    );
     expect(mesh.access("a/api", 80)).toEqual([{}]);
     expect(mesh.access("b/db", 5432)).toEqual([{}]);
     expect(mesh.reach("b/web")).toEqual(["a/api", "b/db"]);
@@ -21,7 +38,12 @@ describe("row 1: everything is denied by default", () => {
 
   test("what is outside of the mesh is not in it", () => {
     const outside = [namespace("c", { monitored: false }), ...app("c/x")];
-    const mesh = meshOf(api, outside, pod("a/plain", workload("a/plain", { labels: { app: "api" }, meshed: false })), meshConfig({ permissive: true }));
+    const mesh = meshOf(
+      api,
+      outside,
+      pod("a/plain", workload("a/plain", { labels: { app: "api" }, meshed: false })),
+      meshConfig({ permissive: true }),
+    );
     expect([...mesh.mesh.services.keys()]).toEqual(["a/api"]);
     expect([...mesh.mesh.groups.values()].map((g) => g.identity)).toEqual(["a/api", "a/web", "b/web"]);
     expect(mesh.mesh.services.values().next().value?.identities).toEqual(["a/api"]);
@@ -42,7 +64,11 @@ describe("row 2: sources", () => {
     { kind: "ServiceAccount", name: "", namespace: "a" },
     { kind: "ServiceAccount", name: "", namespace: "" },
   ])("$kind $namespace/$name opens nothing, and the others stand", (source) => {
-    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: [source, "b/web"], rules: ["HTTPRouteGroup all"] }));
+    const mesh = meshOf(
+      api,
+      ALL,
+      target("a/t", { to: "a/api", from: [source, "b/web"], rules: ["HTTPRouteGroup all"] }),
+    );
     expect(mesh.allowed("a/api", 80)).toEqual(["b/web: one two"]);
     expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error bad-source spec.sources[0]"]);
     const alone = meshOf(api, ALL, target("a/t", { to: "a/api", from: [source], rules: ["HTTPRouteGroup all"] }));
@@ -61,7 +87,11 @@ describe("row 3: empty lists", () => {
   });
 
   test("a route group without matches opens nothing, and says so", () => {
-    const mesh = meshOf(api, routeGroup("a/none", []), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup none"] }));
+    const mesh = meshOf(
+      api,
+      routeGroup("a/none", []),
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup none"] }),
+    );
     expect(mesh.access("a/api", 80)).toEqual([]);
     expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error nobody-allowed spec.rules[0].name"]);
   });
@@ -69,7 +99,12 @@ describe("row 3: empty lists", () => {
 
 describe("row 4: a TrafficTarget counts in its destination's namespace only", () => {
   test("elsewhere it opens nothing", () => {
-    const mesh = meshOf(api, routeGroup("b/all", [{ name: "one" }]), ALL, target("b/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all"] }));
+    const mesh = meshOf(
+      api,
+      routeGroup("b/all", [{ name: "one" }]),
+      ALL,
+      target("b/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all"] }),
+    );
     expect(mesh.access("a/api", 80)).toEqual([]);
     expect(mesh.said("TrafficTarget", "b/t")).toEqual(["error wrong-namespace spec.destination.namespace"]);
   });
@@ -92,7 +127,11 @@ describe("row 4: a TrafficTarget counts in its destination's namespace only", ()
 
 describe("row 5: routes are looked up in the target's namespace", () => {
   test("one of another namespace does not count", () => {
-    const mesh = meshOf(api, routeGroup("b/all", [{ name: "one" }]), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+    const mesh = meshOf(
+      api,
+      routeGroup("b/all", [{ name: "one" }]),
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }),
+    );
     expect(mesh.access("a/api", 80)).toEqual([]);
     expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error unknown-route spec.rules[0].name"]);
   });
@@ -109,7 +148,11 @@ describe("row 5: routes are looked up in the target's namespace", () => {
   });
 
   test("a TCPRoute that is missing opens no port, and takes the HTTP rules beside it off every port that it may have named", () => {
-    const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all", "TCPRoute gone"] }));
+    const mesh = meshOf(
+      api,
+      ALL,
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all", "TCPRoute gone"] }),
+    );
     expect(mesh.access("a/api", 80)).toEqual([]);
     expect(mesh.said("TrafficTarget", "a/t")).toEqual(["error unknown-route spec.rules[1].name"]);
   });
@@ -124,7 +167,11 @@ test("row 7: rules and targets add up", () => {
   const mesh = meshOf(
     api,
     ALL,
-    target("a/s", { to: "a/api", from: ["a/web", "b/web"], rules: ["HTTPRouteGroup all one", "HTTPRouteGroup all two"] }),
+    target("a/s", {
+      to: "a/api",
+      from: ["a/web", "b/web"],
+      rules: ["HTTPRouteGroup all one", "HTTPRouteGroup all two"],
+    }),
     target("a/t", { to: "a/api", from: ["b/web"], rules: ["HTTPRouteGroup all two"] }),
   );
   expect(mesh.allowed("a/api", 80)).toEqual(["a/web: one two", "b/web: one two", "b/web: two"]);
@@ -133,7 +180,12 @@ test("row 7: rules and targets add up", () => {
 test("row 9: each backend of a split is authorized by its own account", async () => {
   const { split } = await import("../../support/build.ts");
   const two = [...app("a/v1"), ...app("a/v2"), service("a/root", { selector: { app: "v1" } })];
-  const mesh = meshOf(two, ALL, split("a/s", { service: "root", backends: { v1: 1, v2: 1 } }), target("a/t", { to: "a/v1", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
+  const mesh = meshOf(
+    two,
+    ALL,
+    split("a/s", { service: "root", backends: { v1: 1, v2: 1 } }),
+    target("a/t", { to: "a/v1", from: ["a/web"], rules: ["HTTPRouteGroup all"] }),
+  );
   expect(mesh.allowed("a/v1", 80)).toEqual(["a/web: one two"]);
   expect(mesh.access("a/v2", 80)).toEqual([]);
 });
@@ -144,30 +196,66 @@ describe("HTTP", () => {
     expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["hint lowercase-method spec.matches[0].methods[0]"]);
   });
 
-  test.each(["(", "a**b(?=c)", "\\1", "", "\\x{100}", "\\p{Garay}", "a".repeat(1025), "[a-zA-Z0-9]{1000}{1000}", "[acegikmoqsuwyACEGIKMOQSUWY]{1000}", "\ud800"])(
-    "row 14: the regular expression %j opens nothing, the others stand",
-    (regex) => {
-      const group = routeGroup("a/g", [{ name: "bad", pathRegex: regex }, { name: "good" }, { name: "header", headers: [{ name: "x", regex }] }]);
-      const mesh = meshOf(api, group, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g", "HTTPRouteGroup g bad header"] }));
-      expect(mesh.allowed("a/api", 80)).toEqual(["a/web: good"]);
-      expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error bad-regex spec.matches[0].pathRegex", "error bad-regex spec.matches[2].headers.x"]);
-      expect(mesh.said("TrafficTarget", "a/t")).toEqual([]);
-    },
-  );
+  test.each([
+    "(",
+    "a**b(?=c)",
+    "\\1",
+    "",
+    "\\x{100}",
+    "\\p{Garay}",
+    "a".repeat(1025),
+    "[a-zA-Z0-9]{1000}{1000}",
+    "[acegikmoqsuwyACEGIKMOQSUWY]{1000}",
+    "\ud800",
+  ])("row 14: the regular expression %j opens nothing, the others stand", (regex) => {
+    const group = routeGroup("a/g", [
+      { name: "bad", pathRegex: regex },
+      { name: "good" },
+      { name: "header", headers: [{ name: "x", regex }] },
+    ]);
+    const mesh = meshOf(
+      api,
+      group,
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g", "HTTPRouteGroup g bad header"] }),
+    );
+    expect(mesh.allowed("a/api", 80)).toEqual(["a/web: good"]);
+    expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual([
+      "error bad-regex spec.matches[0].pathRegex",
+      "error bad-regex spec.matches[2].headers.x",
+    ]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual([]);
+  });
 
   test("of two matches of one name the last one counts, and the first is said to open nothing", () => {
-    const group = routeGroup("a/g", [{ name: "m", pathRegex: "/a" }, { name: "m", pathRegex: "/b" }]);
+    const group = routeGroup("a/g", [
+      { name: "m", pathRegex: "/a" },
+      { name: "m", pathRegex: "/b" },
+    ]);
     const mesh = meshOf(api, group, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }));
-    expect(mesh.access("a/api", 80).flatMap((r) => r.matches ?? []).map((m) => m.pathRegex)).toEqual(["/b"]);
+    expect(
+      mesh
+        .access("a/api", 80)
+        .flatMap((r) => r.matches ?? [])
+        .map((m) => m.pathRegex),
+    ).toEqual(["/b"]);
     expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error duplicate spec.matches[0].name"]);
   });
 });
 
 describe("ports", () => {
-  const ports = [{ port: 80, targetPort: 8080, name: "http-a" }, { port: 81, targetPort: 9090, name: "http-b" }, { port: 5432, name: "tcp-db" }];
+  const ports = [
+    { port: 80, targetPort: 8080, name: "http-a" },
+    { port: 81, targetPort: 9090, name: "http-b" },
+    { port: 5432, name: "tcp-db" },
+  ];
   const many = app("a/api", { ports });
-  const allowed = (rules: string[], port?: number, ...more: Parameters<typeof meshOf>) => {
-    const mesh = meshOf(many, ALL, ...more, target("a/t", { to: "a/api", from: ["a/web"], rules, ...(port === undefined ? {} : { port }) }));
+  const allowed = (rules: string[], port?: number, ...more: readonly Changes[]) => {
+    const mesh = meshOf(
+      many,
+      ALL,
+      ...more,
+      target("a/t", { to: "a/api", from: ["a/web"], rules, ...(port === undefined ? {} : { port }) }),
+    );
     return { mesh, open: [8080, 9090, 5432].filter((p) => mesh.access("a/api", p).length > 0) };
   };
 
@@ -228,7 +316,12 @@ describe("ports", () => {
 });
 
 test("what is taken away is gone, and nothing that is missing widens", () => {
-  const whole = [...api, ALL, tcpRoute("a/r", [80]), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all two", "TCPRoute r"] })];
+  const whole = [
+    ...api,
+    ALL,
+    tcpRoute("a/r", [80]),
+    target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all two", "TCPRoute r"] }),
+  ];
   expect(meshOf(whole).allowed("a/api", 80)).toEqual(["a/web: two"]);
   for (const one of whole.filter((c) => c.kind !== "EndpointSlice" && c.kind !== "Pod" && c.kind !== "Service")) {
     expect(meshOf(whole, gone(one)).access("a/api", 80), `without ${one.kind}`).toEqual([]);

@@ -1,10 +1,27 @@
 import { describe, expect, test } from "vitest";
 import { protocolOf } from "../../../src/policy/services.ts";
 import { PROBLEM_CODES, type ProblemCode } from "../../../src/world/types.ts";
-import { app, namespace, pod, pods, routeGroup, service, split, target, tcpRoute, workload } from "../../support/build.ts";
+import {
+  app,
+  namespace,
+  pod,
+  pods,
+  routeGroup,
+  service,
+  split,
+  target,
+  tcpRoute,
+  workload,
+} from "../../support/build.ts";
 import { meshOf } from "./support.ts";
 
-const port = (name: string, appProtocol?: string) => ({ name, port: 1, targetPort: 1, protocol: "TCP" as const, ...(appProtocol === undefined ? {} : { appProtocol }) });
+const port = (name: string, appProtocol?: string) => ({
+  name,
+  port: 1,
+  targetPort: 1,
+  protocol: "TCP" as const,
+  ...(appProtocol === undefined ? {} : { appProtocol }),
+});
 
 describe("row 24: what a port speaks", () => {
   test.each([
@@ -26,7 +43,11 @@ describe("row 24: what a port speaks", () => {
   });
 
   test("an appProtocol that nobody knows is TCP, so HTTP rules open nothing", () => {
-    const mesh = meshOf(app("a/api", { ports: [{ port: 80, appProtocol: "odd" }] }), routeGroup("a/g", [{ name: "m" }]), target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }));
+    const mesh = meshOf(
+      app("a/api", { ports: [{ port: 80, appProtocol: "odd" }] }),
+      routeGroup("a/g", [{ name: "m" }]),
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }),
+    );
     expect(mesh.port("a/api", 80)).toMatchObject({ protocol: "tcp", access: [] });
     expect(mesh.said("Service", "a/api")).toEqual(["hint unknown-protocol spec.ports[0].appProtocol"]);
   });
@@ -38,7 +59,15 @@ describe("row 24: what a port speaks", () => {
 
   test("pods that are not ready have their ports, by number and by name", () => {
     const of = workload("a/api", { ports: [{ name: "web", port: 8080 }] });
-    const mesh = meshOf(pod("a/api-1", of, { ready: false }), service("a/api", { ports: [{ port: 80, targetPort: "web" }, { port: 81, name: "b", targetPort: 9090 }] }));
+    const mesh = meshOf(
+      pod("a/api-1", of, { ready: false }),
+      service("a/api", {
+        ports: [
+          { port: 80, targetPort: "web" },
+          { port: 81, name: "b", targetPort: 9090 },
+        ],
+      }),
+    );
     expect(mesh.policy("a/api").inbound.map((p) => p.port)).toEqual([8080, 9090]);
     expect(mesh.routes("a/api", 80)).toEqual(["a/api|8080*1"]);
   });
@@ -51,14 +80,27 @@ describe("row 24: what a port speaks", () => {
   });
 
   test("a name that no pod has leads nowhere", () => {
-    const mesh = meshOf(pods(workload("a/api")), service("a/api", { ports: [{ port: 80, targetPort: "web" }, { port: 81, name: "b" }] }));
+    const mesh = meshOf(
+      pods(workload("a/api")),
+      service("a/api", {
+        ports: [
+          { port: 80, targetPort: "web" },
+          { port: 81, name: "b" },
+        ],
+      }),
+    );
     expect(mesh.routes("a/api", 80)).toBeUndefined();
     expect(mesh.routes("a/api", 81)).toEqual(["a/api|81*1"]);
     expect(mesh.said("Service", "a/api")).toEqual(["error bad-target-port spec.ports[0].targetPort"]);
   });
 
   test("two Services that disagree make a port TCP, whatever their order", () => {
-    const of = (http: string, tcp: string) => meshOf(pods(workload("a/api")), service(`a/${http}`, { selector: { app: "api" } }), service(`a/${tcp}`, { selector: { app: "api" }, ports: [{ port: 80, appProtocol: "tcp" }] }));
+    const of = (http: string, tcp: string) =>
+      meshOf(
+        pods(workload("a/api")),
+        service(`a/${http}`, { selector: { app: "api" } }),
+        service(`a/${tcp}`, { selector: { app: "api" }, ports: [{ port: 80, appProtocol: "tcp" }] }),
+      );
     for (const mesh of [of("x", "y"), of("y", "x")]) {
       expect(mesh.port("a/api", 80)).toMatchObject({ protocol: "tcp", services: ["a/x", "a/y"] });
       expect(mesh.said("Service", "a/y")).toEqual(["error protocol-conflict spec.ports[0]"]);
@@ -96,7 +138,12 @@ describe("groups", () => {
   });
 
   test("clients of one namespace with the same reach share it", () => {
-    const mesh = meshOf(app("a/api"), pods(workload("a/other")), routeGroup("a/g", [{ name: "m" }]), target("a/t", { to: "a/api", from: ["a/web", "a/other", "b/web"], rules: ["HTTPRouteGroup g"] }));
+    const mesh = meshOf(
+      app("a/api"),
+      pods(workload("a/other")),
+      routeGroup("a/g", [{ name: "m" }]),
+      target("a/t", { to: "a/api", from: ["a/web", "a/other", "b/web"], rules: ["HTTPRouteGroup g"] }),
+    );
     expect(mesh.policy("a/other").outbound).toBe(mesh.policy("a/web").outbound);
     expect(mesh.policy("b/web").outbound).not.toBe(mesh.policy("a/web").outbound);
     expect(mesh.policy("b/web").outbound.key).toBe(mesh.policy("a/web").outbound.key);
@@ -106,19 +153,36 @@ describe("groups", () => {
 test("every code that policy may report is reported by one bad world, in words that say what follows", () => {
   const { codes, problems } = meshOf(
     namespace("c"),
-    ...app("a/api", { ports: [{ port: 80 }, { port: 90, targetPort: "none", name: "n" }, { port: 53, protocol: "UDP", name: "u" }, { port: 91, appProtocol: "odd", name: "o" }, { port: 1000, targetPort: 1001, name: "p" }] }),
+    ...app("a/api", {
+      ports: [
+        { port: 80 },
+        { port: 90, targetPort: "none", name: "n" },
+        { port: 53, protocol: "UDP", name: "u" },
+        { port: 91, appProtocol: "odd", name: "o" },
+        { port: 1000, targetPort: 1001, name: "p" },
+      ],
+    }),
     service("a/raw", { selector: { app: "api" }, ports: [{ port: 80, appProtocol: "tcp" }] }),
     service("a/web-of-api", { selector: { app: "http-only" } }),
     ...pods(workload("a/http-only")),
     service("a/empty"),
     service("a/out", { externalName: "example.com" }),
-    routeGroup("a/g", [{ name: "bad", pathRegex: "(" }, { name: "low", methods: ["get"] }, { name: "two" }, { name: "two" }]),
+    routeGroup("a/g", [
+      { name: "bad", pathRegex: "(" },
+      { name: "low", methods: ["get"] },
+      { name: "two" },
+      { name: "two" },
+    ]),
     tcpRoute("a/all"),
     tcpRoute("a/service-port", [1000]),
     target("b/elsewhere", { to: "a/api", from: ["a/web"], rules: ["TCPRoute all"] }),
     target("a/nobody", { to: "a/api", from: [], rules: [] }),
     target("a/bad", { to: { kind: "Pod", name: "x", namespace: "a" }, from: [], rules: [] }),
-    target("a/sources", { to: "a/nowhere", from: [{ kind: "Pod", name: "x", namespace: "a" }], rules: ["HTTPRouteGroup none", "HTTPRouteGroup g none", "UDPRoute u"] }),
+    target("a/sources", {
+      to: "a/nowhere",
+      from: [{ kind: "Pod", name: "x", namespace: "a" }],
+      rules: ["HTTPRouteGroup none", "HTTPRouteGroup g none", "UDPRoute u"],
+    }),
     target("a/open", { to: "a/http-only", from: ["a/web"], rules: ["TCPRoute all"] }),
     target("a/port", { to: "a/api", from: ["a/web"], rules: ["TCPRoute service-port"] }),
     split("a/root", { service: "none", backends: {} }),
@@ -127,8 +191,21 @@ test("every code that policy may report is reported by one bad world, in words t
     split("a/two", { service: "api", backends: {} }),
     split("a/three", { service: "api", backends: { "web-of-api": 1 } }),
   );
-  const elsewhere: ProblemCode[] = ["unreadable", "bad-yaml", "too-large", "not-an-object", "unknown-kind", "unknown-version", "bad-field", "unknown-field", "missing-field", "no-image-mapping"];
-  expect(codes).toEqual((Object.keys(PROBLEM_CODES) as ProblemCode[]).filter((code) => !elsewhere.includes(code)).sort());
+  const elsewhere: ProblemCode[] = [
+    "unreadable",
+    "bad-yaml",
+    "too-large",
+    "not-an-object",
+    "unknown-kind",
+    "unknown-version",
+    "bad-field",
+    "unknown-field",
+    "missing-field",
+    "no-image-mapping",
+  ];
+  expect(codes).toEqual(
+    (Object.keys(PROBLEM_CODES) as ProblemCode[]).filter((code) => !elsewhere.includes(code)).sort(),
+  );
   for (const { message, severity } of problems) {
     expect(message).toMatch(/\.$/);
     expect(message).not.toContain("undefined");

@@ -2,23 +2,36 @@ import { describe, expect, test } from "vitest";
 import { app, pods, routeGroup, service, split, target, workload } from "../../support/build.ts";
 import { meshOf } from "./support.ts";
 
-const versions = [...app("a/v1", { ports: [{ port: 80, targetPort: 8081 }] }), ...app("a/v2", { ports: [{ port: 80, targetPort: 8082 }] })];
+const versions = [
+  ...app("a/v1", { ports: [{ port: 80, targetPort: 8081 }] }),
+  ...app("a/v2", { ports: [{ port: 80, targetPort: 8082 }] }),
+];
 const root = service("a/root", { ports: [{ port: 80, targetPort: 8080 }], selector: { app: "v1" } });
 const half = { v1: 50, v2: 50 };
 const HALVES = "a/v1|8081*50, a/v2|8082*50";
 
 describe("row 25: the root", () => {
-  test.each(["root", "root.a", "root.a.svc", "root.a.svc.cluster.local"])("may be written as %s, its backends too", (name) => {
-    const mesh = meshOf(versions, root, split("a/s", { service: name, backends: { "v1.a": 50, "v2.a.svc.cluster.local": 50 } }));
-    expect(mesh.routes("a/root", 80)).toEqual([HALVES]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual([]);
-  });
+  test.each(["root", "root.a", "root.a.svc", "root.a.svc.cluster.local"])(
+    "may be written as %s, its backends too",
+    (name) => {
+      const mesh = meshOf(
+        versions,
+        root,
+        split("a/s", { service: name, backends: { "v1.a": 50, "v2.a.svc.cluster.local": 50 } }),
+      );
+      expect(mesh.routes("a/root", 80)).toEqual([HALVES]);
+      expect(mesh.said("TrafficSplit", "a/s")).toEqual([]);
+    },
+  );
 
-  test.each(["root.b", "nowhere", "", "root.a.example.com"])("%j is none of the split's namespace: the split is not used", (name) => {
-    const mesh = meshOf(versions, root, split("a/s", { service: name, backends: half }));
-    expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1"]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-root spec.service"]);
-  });
+  test.each(["root.b", "nowhere", "", "root.a.example.com"])(
+    "%j is none of the split's namespace: the split is not used",
+    (name) => {
+      const mesh = meshOf(versions, root, split("a/s", { service: name, backends: half }));
+      expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1"]);
+      expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-root spec.service"]);
+    },
+  );
 
   test("a backend of another namespace is left out", () => {
     const mesh = meshOf(versions, root, app("b/v3"), split("a/s", { service: "root", backends: { v1: 1, "v3.b": 1 } }));
@@ -26,24 +39,41 @@ describe("row 25: the root", () => {
     expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-backend spec.backends[1].service"]);
   });
 
-  test.each([{ externalName: "example.com" }, { selector: null }, { selector: {} }])("a Service of no pods (%j) is no root and no backend", (options) => {
-    const outside = service("a/out", { ...options, ports: [80] });
-    const mesh = meshOf(versions, root, outside, split("a/s", { service: "out", backends: half }), split("a/t", { service: "root", backends: { out: 1, v2: 1 } }));
-    expect(mesh.mesh.services.has("a/out" as never)).toBe(false);
-    expect(mesh.routes("a/root", 80)).toEqual(["a/v2|8082*1"]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-root spec.service"]);
-    expect(mesh.said("TrafficSplit", "a/t")).toEqual(["error bad-backend spec.backends[0].service"]);
-    expect(mesh.said("Service", "a/out")).toEqual(["hint not-in-mesh spec.selector"]);
-  });
+  test.each([{ externalName: "example.com" }, { selector: null }, { selector: {} }])(
+    "a Service of no pods (%j) is no root and no backend",
+    (options) => {
+      const outside = service("a/out", { ...options, ports: [80] });
+      const mesh = meshOf(
+        versions,
+        root,
+        outside,
+        split("a/s", { service: "out", backends: half }),
+        split("a/t", { service: "root", backends: { out: 1, v2: 1 } }),
+      );
+      expect(mesh.mesh.services.has("a/out" as never)).toBe(false);
+      expect(mesh.routes("a/root", 80)).toEqual(["a/v2|8082*1"]);
+      expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-root spec.service"]);
+      expect(mesh.said("TrafficSplit", "a/t")).toEqual(["error bad-backend spec.backends[0].service"]);
+      expect(mesh.said("Service", "a/out")).toEqual(["hint not-in-mesh spec.selector"]);
+    },
+  );
 });
 
 describe("row 26: ports", () => {
   test("a backend without the root's port takes no part on it", () => {
     const two = service("a/root", { ports: [{ port: 80 }, { port: 81, name: "b" }], selector: { app: "v1" } });
-    const mesh = meshOf(versions, app("a/v3", { ports: [{ port: 81, name: "other" }] }), two, split("a/s", { service: "root", backends: { v1: 1, v3: 2 } }));
+    const mesh = meshOf(
+      versions,
+      app("a/v3", { ports: [{ port: 81, name: "other" }] }),
+      two,
+      split("a/s", { service: "root", backends: { v1: 1, v3: 2 } }),
+    );
     expect(mesh.routes("a/root", 80)).toEqual(["a/v1|8081*1"]);
     expect(mesh.routes("a/root", 81)).toEqual(["a/v3|81*2"]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-backend spec.backends", "error bad-backend spec.backends"]);
+    expect(mesh.said("TrafficSplit", "a/s")).toEqual([
+      "error bad-backend spec.backends",
+      "error bad-backend spec.backends",
+    ]);
   });
 
   test("a Service that is not there is left out, and is no mistake while its weight is 0", () => {
@@ -65,11 +95,14 @@ describe("row 27: weights", () => {
     expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error no-backends spec.backends"]);
   });
 
-  test.each([[{ v1: -1, v2: 2 }], [{ v1: 0.5 }], [{ v1: 2 ** 31, v2: 2 ** 31 }], [{ v1: Number.NaN }]])("%j cannot be used: the split is ignored", (backends) => {
-    const mesh = meshOf(versions, root, split("a/s", { service: "root", backends }));
-    expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1"]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-weight spec.backends"]);
-  });
+  test.each([[{ v1: -1, v2: 2 }], [{ v1: 0.5 }], [{ v1: 2 ** 31, v2: 2 ** 31 }], [{ v1: Number.NaN }]])(
+    "%j cannot be used: the split is ignored",
+    (backends) => {
+      const mesh = meshOf(versions, root, split("a/s", { service: "root", backends }));
+      expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1"]);
+      expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error bad-weight spec.backends"]);
+    },
+  );
 
   test("the largest sum can be used", () => {
     const mesh = meshOf(versions, root, split("a/s", { service: "root", backends: { v1: 2 ** 31, v2: 2 ** 31 - 1 } }));
@@ -89,14 +122,23 @@ test("row 28: a backend without pods keeps its share, with a hint", () => {
 });
 
 test("row 29: splits are not hierarchical, and a root may be its own backend", () => {
-  const mesh = meshOf(versions, root, split("a/s", { service: "root", backends: { root: 1, v1: 1 } }), split("a/t", { service: "v1", backends: { v2: 1 } }));
+  const mesh = meshOf(
+    versions,
+    root,
+    split("a/s", { service: "root", backends: { root: 1, v1: 1 } }),
+    split("a/t", { service: "v1", backends: { v2: 1 } }),
+  );
   expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1, a/v1|8081*1"]);
   expect(mesh.routes("a/v1", 80)).toEqual(["a/v2|8082*1"]);
   expect(mesh.said("TrafficSplit", "a/s")).toEqual(["hint self-backend spec.backends[0].service"]);
 });
 
 describe("row 30: matches", () => {
-  const groups = [routeGroup("a/x", [{ name: "one" }]), routeGroup("a/y", [{ name: "two" }, { name: "bad", pathRegex: "(" }]), routeGroup("a/none", [])];
+  const groups = [
+    routeGroup("a/x", [{ name: "one" }]),
+    routeGroup("a/y", [{ name: "two" }, { name: "bad", pathRegex: "(" }]),
+    routeGroup("a/none", []),
+  ];
 
   test("are ORed; the rest goes on to the root itself", () => {
     const mesh = meshOf(versions, root, groups, split("a/s", { service: "root", backends: half, matches: ["x", "y"] }));
@@ -105,9 +147,17 @@ describe("row 30: matches", () => {
   });
 
   test("of groups that are missing or empty select no request", () => {
-    const mesh = meshOf(versions, root, groups, split("a/s", { service: "root", backends: half, matches: ["none", "gone"] }));
+    const mesh = meshOf(
+      versions,
+      root,
+      groups,
+      split("a/s", { service: "root", backends: half, matches: ["none", "gone"] }),
+    );
     expect(mesh.routes("a/root", 80)).toEqual(["a/root|8080*1"]);
-    expect(mesh.said("TrafficSplit", "a/s")).toEqual(["error split-match spec.matches[0]", "error split-match spec.matches[1]"]);
+    expect(mesh.said("TrafficSplit", "a/s")).toEqual([
+      "error split-match spec.matches[0]",
+      "error split-match spec.matches[1]",
+    ]);
   });
 });
 
@@ -139,14 +189,28 @@ describe("row 31: several splits of one root", () => {
 
 test("row 32: TCP follows a split without matches, one with matches does not concern it", () => {
   const tcp = { ports: [{ port: 80, appProtocol: "tcp" }] };
-  const made = [...app("a/v1", tcp), ...app("a/v2", tcp), service("a/root", { ...tcp, selector: { app: "v1" } }), routeGroup("a/x", [{ name: "one" }])];
+  const made = [
+    ...app("a/v1", tcp),
+    ...app("a/v2", tcp),
+    service("a/root", { ...tcp, selector: { app: "v1" } }),
+    routeGroup("a/x", [{ name: "one" }]),
+  ];
   const matched = split("a/m", { service: "root", backends: { v2: 1 }, matches: ["x"] });
   expect(meshOf(made, matched).routes("a/root", 80)).toEqual(["a/root|80*1"]);
-  expect(meshOf(made, matched, split("a/s", { service: "root", backends: half })).routes("a/root", 80)).toEqual(["a/v1|80*50, a/v2|80*50"]);
+  expect(meshOf(made, matched, split("a/s", { service: "root", backends: half })).routes("a/root", 80)).toEqual([
+    "a/v1|80*50, a/v2|80*50",
+  ]);
 });
 
 test("who may call one backend reaches its root, and has clusters for all of them", () => {
-  const mesh = meshOf(versions, root, pods(workload("a/web")), routeGroup("a/g", [{ name: "m" }]), target("a/t", { to: "a/v2", from: ["b/web"], rules: ["HTTPRouteGroup g"] }), split("a/s", { service: "root", backends: half }));
+  const mesh = meshOf(
+    versions,
+    root,
+    pods(workload("a/web")),
+    routeGroup("a/g", [{ name: "m" }]),
+    target("a/t", { to: "a/v2", from: ["b/web"], rules: ["HTTPRouteGroup g"] }),
+    split("a/s", { service: "root", backends: half }),
+  );
   expect(mesh.reach("b/web")).toEqual(["a/root", "a/v2"]);
   expect(mesh.policy("b/web").outbound.backends.map((s) => s.name)).toEqual(["a/v1"]);
 });

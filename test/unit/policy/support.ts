@@ -1,11 +1,11 @@
 /** What the tests of `policy/` ask of a compiled world. */
 import { compile } from "../../../src/policy/compile.ts";
 import type { InboundPort, Mesh, ProxyPolicy, Rule } from "../../../src/policy/ir.ts";
-import type { Change, ObjectRef, Problem, ProblemCode } from "../../../src/world/types.ts";
-import { account, namespace, pods, serviceRef, workload, world } from "../../support/build.ts";
+import type { ObjectRef, Problem, ProblemCode } from "../../../src/world/types.ts";
+import { account, namespace, pods, serviceRef, workload, world, type Changes } from "../../support/build.ts";
 
 /** The mesh of these objects, with the namespaces `a` and `b` and clients `a/web` and `b/web` in it. */
-export function meshOf(...changes: readonly (Change | readonly Change[])[]) {
+export function meshOf(...changes: readonly Changes[]) {
   const clients = [...pods(workload("a/web")), ...pods(workload("b/web"))];
   const { mesh, problems } = compile(world(namespace("a"), namespace("b"), clients, ...changes));
   return new Compiled(mesh, problems);
@@ -39,7 +39,9 @@ export class Compiled {
   /** Who may do what on a port: `source: all`, or `source: match match`, sorted. */
   allowed(of: string, port: number): string[] {
     return this.access(of, port)
-      .flatMap((rule) => (rule.sources ?? ["everybody"]).map((s) => `${s}: ${rule.matches?.map((m) => m.name).join(" ") ?? "all"}`))
+      .flatMap((rule) =>
+        (rule.sources ?? ["everybody"]).map((s) => `${s}: ${rule.matches?.map((m) => m.name).join(" ") ?? "all"}`),
+      )
       .sort();
   }
 

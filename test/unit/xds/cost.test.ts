@@ -1,6 +1,18 @@
 /** A change costs what it touches: in a mesh of 1,000 services, what each kind of change makes anew, and who gets it. */
 import { beforeAll, describe, expect, test } from "vitest";
-import { app, gone, namespace, pod, pods, routeGroup, service, slice, split, target, workload } from "../../support/build.ts";
+import {
+  app,
+  gone,
+  namespace,
+  pod,
+  pods,
+  routeGroup,
+  service,
+  slice,
+  split,
+  target,
+  workload,
+} from "../../support/build.ts";
 import { Steps } from "./support.ts";
 
 const SERVICES = 1_000;
@@ -9,9 +21,14 @@ const name = (i: number) => `${ns(i)}/s${i}`;
 const port = [{ port: 80, targetPort: 8080, name: "http" }];
 
 /** Service i is called by i+20 of its own namespace; s0 has a canary. */
-const allow = (i: number, from = name((i + 20) % SERVICES)) => target(`${ns(i)}/t${i}`, { to: name(i), from: [from], rules: ["HTTPRouteGroup all"] });
+const allow = (i: number, from = name((i + 20) % SERVICES)) =>
+  target(`${ns(i)}/t${i}`, { to: name(i), from: [from], rules: ["HTTPRouteGroup all"] });
 const base = [
-  ...Array.from({ length: 20 }, (_, i) => [namespace(ns(i)), routeGroup(`${ns(i)}/all`, [{ name: "all" }]), routeGroup(`${ns(i)}/get`, [{ name: "get", methods: ["GET"] }])]),
+  ...Array.from({ length: 20 }, (_, i) => [
+    namespace(ns(i)),
+    routeGroup(`${ns(i)}/all`, [{ name: "all" }]),
+    routeGroup(`${ns(i)}/get`, [{ name: "get", methods: ["GET"] }]),
+  ]),
   ...Array.from({ length: SERVICES }, (_, i) => [...app(name(i), { ports: port }), allow(i)]),
   app("ns0/canary", { ports: port }),
   target("ns0/canary", { to: "ns0/canary", from: ["ns0/s20", "ns1/s1"], rules: ["HTTPRouteGroup all"] }),
@@ -19,7 +36,8 @@ const base = [
 ];
 
 const mesh = new Steps();
-const groupOf = (changed: ReadonlyMap<string, string[]>) => Object.fromEntries([...changed].map(([group, names]) => [group.split("/").slice(0, 2).join("/"), names]));
+const groupOf = (changed: ReadonlyMap<string, string[]>) =>
+  Object.fromEntries([...changed].map(([group, names]) => [group.split("/").slice(0, 2).join("/"), names]));
 
 beforeAll(() => {
   const { changed } = mesh.step(base.flat());
@@ -36,9 +54,17 @@ describe("in a mesh of 1,000 services", () => {
   test("a pod of a known workload that comes and goes is endpoints only", () => {
     const another = pod("ns5/s5-another", workload(name(5)));
     const come = mesh.step(another, slice("ns5/s5", { http: 8080 }, ["10.9.9.9", "10.9.9.10"]));
-    expect([come.reach, come.built, groupOf(come.changed)]).toEqual(["endpoints", { EDS: 1 }, { "ns5/s25": ["EDS ns5/s5|8080"] }]);
+    expect([come.reach, come.built, groupOf(come.changed)]).toEqual([
+      "endpoints",
+      { EDS: 1 },
+      { "ns5/s25": ["EDS ns5/s5|8080"] },
+    ]);
     const go = mesh.step(gone(another), slice("ns5/s5", { http: 8080 }, ["10.9.9.9"]));
-    expect([go.reach, go.built, groupOf(go.changed)]).toEqual(["endpoints", { EDS: 1 }, { "ns5/s25": ["EDS ns5/s5|8080"] }]);
+    expect([go.reach, go.built, groupOf(go.changed)]).toEqual([
+      "endpoints",
+      { EDS: 1 },
+      { "ns5/s25": ["EDS ns5/s5|8080"] },
+    ]);
   });
 
   test("endpoints that nobody may call make nothing, and equal ones neither", () => {
@@ -56,7 +82,9 @@ describe("in a mesh of 1,000 services", () => {
   });
 
   test("a weight edit makes the routes of the clients that may call that Service", () => {
-    const { built, compiled, changed } = mesh.step(split("ns0/split", { service: "s0", backends: { s0: 5, canary: 5 } }));
+    const { built, compiled, changed } = mesh.step(
+      split("ns0/split", { service: "s0", backends: { s0: 5, canary: 5 } }),
+    );
     expect(compiled).toMatchObject({ services: 1, splits: 1 });
     expect(compiled["grants"]).toBeUndefined();
     expect(built).toEqual({ RDS: 2 });
@@ -64,14 +92,18 @@ describe("in a mesh of 1,000 services", () => {
   });
 
   test("other matches in a TrafficTarget make the server's routes and nothing else", () => {
-    const { built, compiled, changed } = mesh.step(target("ns5/t5", { to: "ns5/s5", from: ["ns5/s25"], rules: ["HTTPRouteGroup get"] }));
+    const { built, compiled, changed } = mesh.step(
+      target("ns5/t5", { to: "ns5/s5", from: ["ns5/s25"], rules: ["HTTPRouteGroup get"] }),
+    );
     expect(compiled).toMatchObject({ grants: 1, accounts: 1, groups: 1 });
     expect(built).toEqual({ RDS: 1 });
     expect(groupOf(changed)).toEqual({ "ns5/s5": ["RDS rds-inbound.8080"] });
   });
 
   test("another source in a TrafficTarget makes the server's routes, and what the source gains", () => {
-    const { built, changed } = mesh.step(target("ns5/t5", { to: "ns5/s5", from: ["ns5/s25", "ns6/s6"], rules: ["HTTPRouteGroup get"] }));
+    const { built, changed } = mesh.step(
+      target("ns5/t5", { to: "ns5/s5", from: ["ns5/s25", "ns6/s6"], rules: ["HTTPRouteGroup get"] }),
+    );
     expect(built["LDS"]).toBeUndefined();
     expect(groupOf(changed)).toEqual({
       "ns5/s5": ["RDS rds-inbound.8080"],
@@ -91,7 +123,10 @@ describe("in a mesh of 1,000 services", () => {
   });
 
   test("a new Service on a known port makes its own things, and no other client's", () => {
-    const { changed, built } = mesh.step(app("ns3/new", { ports: port }), target("ns3/new", { to: "ns3/new", from: ["ns3/s3"], rules: ["HTTPRouteGroup all"] }));
+    const { changed, built } = mesh.step(
+      app("ns3/new", { ports: port }),
+      target("ns3/new", { to: "ns3/new", from: ["ns3/s3"], rules: ["HTTPRouteGroup all"] }),
+    );
     expect(Object.keys(groupOf(changed)).sort()).toEqual(["ns3/new", "ns3/s3"]);
     expect(Object.values(built).reduce((a, b) => a + b, 0)).toBeLessThan(12);
   });
@@ -99,7 +134,14 @@ describe("in a mesh of 1,000 services", () => {
   test("a Service that is gone takes its group, and what its clients had of it", () => {
     const { changed, removed } = mesh.step([...app("ns4/s4", { ports: port })].map(gone));
     expect(removed.map((g) => g.split("/")[1])).toEqual(["s4"]);
-    expect(groupOf(changed)).toEqual({ "ns4/s24": ["CDS ns4/s4|8080", "EDS ns4/s4|8080", "RDS rds-outbound.80", "SDS root-cert-for-mtls-outbound:ns4/s4"] });
+    expect(groupOf(changed)).toEqual({
+      "ns4/s24": [
+        "CDS ns4/s4|8080",
+        "EDS ns4/s4|8080",
+        "RDS rds-outbound.80",
+        "SDS root-cert-for-mtls-outbound:ns4/s4",
+      ],
+    });
   });
 
   test("pods of one more template of an account with the same ports are no new group: nothing is sent", () => {

@@ -2,10 +2,9 @@
 import { Compiler } from "../../../src/policy/compile.ts";
 import { changedServices } from "../../../src/pipeline.ts";
 import { Store } from "../../../src/world/store.ts";
-import type { Change } from "../../../src/world/types.ts";
 import { Builder, type Built } from "../../../src/xds/build.ts";
 import { TYPES, type Resources } from "../../../src/xds/resource.ts";
-import { flat } from "../../support/build.ts";
+import { flat, type Changes } from "../../support/build.ts";
 import { jsonOf, type Json } from "../../support/envoy-json.ts";
 
 export const TRUST = { bundle: "PEM\n", trustDomain: "cluster.local" };
@@ -17,7 +16,7 @@ export class Steps {
   readonly #groups = new Map<string, Resources>();
 
   /** Applies changes, and says what was made of them: resources encoded by type, and by group and type the names that are other than before. */
-  step(...changes: readonly (Change | readonly Change[])[]) {
+  step(...changes: readonly Changes[]) {
     const { store, compiler, builder } = this;
     const before = { world: store.world, built: builder.built, compiled: compiler.made };
     let reach: string | undefined;
@@ -28,10 +27,18 @@ export class Steps {
     let made: Built = { changed: new Map(), removed: [] };
     if (reach === "policy") made = builder.mesh(compiler.compile(world).mesh, world, TRUST);
     if (reach === "endpoints") made = builder.endpoints(world, changedServices(before.world, world));
-    const changed = new Map([...made.changed].map(([group, resources]) => [group as string, difference(this.#groups.get(group), resources)]));
+    const changed = new Map(
+      [...made.changed].map(([group, resources]) => [group as string, difference(this.#groups.get(group), resources)]),
+    );
     for (const [group, resources] of made.changed) this.#groups.set(group, resources);
     for (const group of made.removed) this.#groups.delete(group);
-    return { reach, built: less(builder.built, before.built), compiled: less(compiler.made, before.compiled), changed, removed: made.removed };
+    return {
+      reach,
+      built: less(builder.built, before.built),
+      compiled: less(compiler.made, before.compiled),
+      changed,
+      removed: made.removed,
+    };
   }
 
   /** The resources of the one group of an account. */
@@ -56,9 +63,18 @@ export class Steps {
 function difference(before: Resources | undefined, after: Resources): string[] {
   return TYPES.flatMap((type) => {
     const names = new Set([...(before?.[type].keys() ?? []), ...after[type].keys()]);
-    return [...names].filter((name) => before?.[type].get(name)?.version !== after[type].get(name)?.version).map((name) => `${type} ${name}`);
+    return [...names]
+      .filter((name) => before?.[type].get(name)?.version !== after[type].get(name)?.version)
+      .map((name) => `${type} ${name}`);
   }).sort();
 }
 
-const less = (after: Readonly<Record<string, number>>, before: Readonly<Record<string, number>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(after).map(([key, n]) => [key, n - (before[key] ?? 0)] as const).filter(([, n]) => n !== 0));
+const less = (
+  after: Readonly<Record<string, number>>,
+  before: Readonly<Record<string, number>>,
+): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(after)
+      .map(([key, n]) => [key, n - (before[key] ?? 0)] as const)
+      .filter(([, n]) => n !== 0),
+  );

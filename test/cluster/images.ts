@@ -1,0 +1,199 @@
+/**
+ * Images without a registry: built by buildah on a base that debootstrap makes once, and written as archives. Knows nothing of clusters.
+ */
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+import { cacheDirectory } from "./paths.ts";
+import { ClusterError, exec } from "./exec.ts";
+import { binary } from "./binaries.ts";
+import { PAUSE_IMAGE } from "./parts.ts";
+
+type Say = (line: string) => void;
+
+/** The name that our Dockerfile builds on; here it is our own build of it. */
+export const BASE_IMAGE = "docker.io/library/node:24-bookworm-slim";
+
+/** Part of the base's hash: changes when the recipe below does. */
+const RECIPE = 1;
+const INCLUDE = "ca-certificates";
+const SUITE = "bookworm";
+/** Archives that nobody asked for in so many milliseconds are removed. */
+const KEEP = 14 * 86_400_000;
+
+export interface BuildOptions {
+  readonly buildArgs?: Readonly<Record<string, string>>;
+  /** The stage of the Dockerfile; the last one when not given. */
+  readonly target?: string;
+  /** Lets RUN use the machine's network. Without it RUN has none. */
+  readonly network?: boolean;
+}
+
+/**
+ * Builds an image; the answer is the path of its archive (as `docker save` writes them), which bears the name `tag`. Unchanged steps
+ * and archives are taken from the cache. `FROM node:24-bookworm-slim` is always there; no other image is, but those built before.
+ */
+export async function buildImage(
+  dockerfile: string,
+  context: string,
+  tag: string,
+  options: BuildOptions = {},
+  say: Say = () => {},
+): Promise<string> {
+  await baseImage(say);
+  return build(dockerfile, context, tag, options);
+}
+
+/** The image of the pods' first container, built from `go/pause`. */
+export async function pauseImage(say: Say): Promise<string> {
+  const pause = await binary("pause", say);
+  const path = join(cacheDirectory("images"), `${pause.split("/").at(-1)}.tar`);
+  if (existsSync(path)) return path;
+  const context = mkdtempSync(join(cacheDirectory(), "pause-"));
+  try {
+    copyFileSync(pause, join(context, "pause"));
+    writeFileSync(join(context, "Dockerfile"), 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n');
+    renameSync(await build(join(context, "Dockerfile"), context, PAUSE_IMAGE, {}), path);
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+  return path;
+}
+
+async function build(dockerfile: string, context: string, tag: string, options: BuildOptions): Promise<string> {
+  const idFile = join(cacheDirectory(), `iid-${process.pid}-${createHash("sha256").update(tag).digest("hex").slice(0, 8)}`);
+  const args = Object.entries(options.buildArgs ?? {}).flatMap(([name, value]) => ["--build-arg", `${name}=${value}`]);
+  if (options.target !== undefined) args.push("--target", options.target);
+  args.push(...(options.network ? ["--isolation", "chroot"] : ["--runtime", "runc", "--network", "none"]));
+  try {
+    await buildah([
+      ...["bud", "--layers", "--pull-never", "--iidfile", idFile, ...args, "-t", tag],
+      ...["-f", resolve(dockerfile), resolve(context)],
+    ]);
+    const id = readFileSync(idFile, "utf8").trim().replace("sha256:", "");
+    const name = createHash("sha256").update(`${id} ${tag}`).digest("hex").slice(0, 24);
+    const path = join(cacheDirectory("images"), `${name}.tar`);
+    if (existsSync(path)) utimesSync(path, new Date(), new Date());
+    else {
+      const partial = `${path}.${process.pid}`;
+      rmSync(partial, { force: true });
+      await buildah(["push", id, `docker-archive:${partial}:${tag}`]);
+      renameSync(partial, path);
+      removeOld();
+    }
+    return path;
+  } finally {
+    rmSync(idFile, { force: true });
+  }
+}
+
+/** buildah with a storage of our own, one at a time, in namespaces that end and unmount with it. */
+function buildah(argv: readonly string[]): Promise<string> {
+  const storage = cacheDirectory("storage");
+  const policy = join(storage, "policy.json");
+  const registries = join(storage, "registries.conf");
+  if (!existsSync(policy)) writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}\n');
+  if (!existsSync(registries)) writeFileSync(registries, 'unqualified-search-registries = ["docker.io"]\n');
+  return exec(
+    [
+      ...["flock", join(storage, "lock")],
+      ...["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"],
+      ...["buildah", "--root", join(storage, "graph"), "--runroot", join(storage, "run"), "--storage-driver", "overlay"],
+      ...["--registries-conf", registries, "--signature-policy", policy, ...argv],
+    ],
+    { timeout: 1_800_000, env: { TMPDIR: cacheDirectory("tmp") } },
+  );
+}
+
+/** Sees to it that the base image is in the storage. */
+async function baseImage(say: Say): Promise<void> {
+  const node = nodeBinary();
+  const made = createHash("sha256").update([RECIPE, SUITE, INCLUDE, process.arch, `${statSync(node).size}`].join(" "));
+  const name = `localhost/heddle-base:${made.digest("hex").slice(0, 16)}`;
+  const have = await buildah(["images", "--quiet", "--no-trunc", name]).catch(() => "");
+  if (have.trim() !== "") {
+    await buildah(["tag", name, BASE_IMAGE]);
+    return;
+  }
+  say(`making the base image with debootstrap (about 1 min, once)`);
+  const begin = performance.now();
+  const context = mkdtempSync(join(cacheDirectory(), "base-"));
+  try {
+    const root = join(context, "root");
+    await exec(
+      [
+        ...["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"],
+        ...["debootstrap", "--variant=minbase", `--include=${INCLUDE}`],
+        ...["--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", SUITE, root, await mirror()],
+      ],
+      { timeout: 1_800_000 },
+    );
+    await furnish(root, node);
+    await exec(["tar", "-C", root, "--numeric-owner", "-cf", join(context, "base.tar"), "."]);
+    writeFileSync(
+      join(context, "Dockerfile"),
+      'FROM scratch\nADD base.tar /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["node"]\n',
+    );
+    await buildah(["bud", "-t", name, "-f", join(context, "Dockerfile"), context]);
+    await buildah(["tag", name, BASE_IMAGE]);
+  } finally {
+    rmSync(context, { recursive: true, force: true });
+  }
+  say(`made the base image in ${Math.round((performance.now() - begin) / 1000)} s`);
+}
+
+/** What the published image has over Debian (Node, npm, a user), less what its "slim" variant lacks. */
+async function furnish(root: string, node: string): Promise<void> {
+  const gone = ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log", "dev"];
+  for (const path of gone) {
+    rmSync(join(root, path), { recursive: true, force: true });
+    mkdirSync(join(root, path));
+  }
+  mkdirSync(join(root, "usr/local/lib/node_modules"), { recursive: true });
+  copyFileSync(node, join(root, "usr/local/bin/node"));
+  symlinkSync("node", join(root, "usr/local/bin/nodejs"));
+  const npm = join((await exec(["npm", "root", "--global"])).trim(), "npm");
+  if (existsSync(npm)) {
+    cpSync(npm, join(root, "usr/local/lib/node_modules/npm"), { recursive: true, dereference: true });
+    for (const name of ["npm", "npx"])
+      symlinkSync(`../lib/node_modules/npm/bin/${name}-cli.js`, join(root, "usr/local/bin", name));
+  }
+  await exec(["chroot", root, "groupadd", "--gid", "1000", "node"]);
+  await exec(["chroot", root, "useradd", "--uid", "1000", "--gid", "node", "--shell", "/bin/bash", "--create-home", "node"]);
+}
+
+function nodeBinary(): string {
+  const path = resolve(import.meta.dirname, `../../node_modules/node-linux-${process.arch}/bin/node`);
+  if (existsSync(path)) return path;
+  throw new ClusterError(`${path} is missing: run "npm ci" first.`);
+}
+
+/** The mirror that the machine itself uses, when it is a Debian. */
+async function mirror(): Promise<string> {
+  const format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)";
+  const targets = await exec(["apt-get", "indextargets", "--format", format, "Created-By: Packages"]).catch(() => "");
+  const own = targets.split("\n").find((line) => line.startsWith("Debian|main|") && !line.includes("security"));
+  return own?.split("|")[2] ?? "http://deb.debian.org/debian";
+}
+
+function removeOld(): void {
+  const directory = cacheDirectory("images");
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    if (Date.now() - statSync(path).mtimeMs > KEEP && !name.startsWith("pause-")) rmSync(path, { force: true });
+  }
+}
