@@ -12,7 +12,10 @@ import { answer, collect, Peer } from "./rpc.ts";
 import { p50, p99, print, rounded, type Row } from "./table.ts";
 
 const SIZES = [1_000, 10_000] as const;
-const TRUST: Trust = { bundle: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", trustDomain: "cluster.local" };
+const TRUST: Trust = {
+  bundle: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+  trustDomain: "cluster.local",
+};
 const WARM = 10;
 
 const sum = (counts: Readonly<Record<string, number>>): number =>

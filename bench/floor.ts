@@ -52,7 +52,7 @@ export async function startFloor({ certificate, privateKey, clientRoots }: Crede
         answered = () => {
           if (--left === 0) resolve(performance.now() - start);
         };
-        for (const [i, { proxy }] of writes.entries()) calls.get(proxy)?.write(bytes[i]);
+        for (const [i, { proxy }] of writes.entries()) calls.get(proxy)?.write(bytes[i] as Buffer);
       });
     },
     close: () => server.forceShutdown(),

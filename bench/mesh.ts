@@ -6,7 +6,18 @@
  */
 import { contentHash } from "../src/lib/hash.ts";
 import type { Change, EndpointSlice } from "../src/world/types.ts";
-import { app, flat, namespace, pods, routeGroup, service, slice, split, target, workload } from "../test/support/build.ts";
+import {
+  app,
+  flat,
+  namespace,
+  pods,
+  routeGroup,
+  service,
+  slice,
+  split,
+  target,
+  workload,
+} from "../test/support/build.ts";
 
 const NAMESPACES = 20;
 const SPLIT_EVERY = 18;
@@ -121,7 +132,11 @@ function appOf(name: string, count: number, withSplit: boolean): Change[] {
   const halves = [half("v1"), half("v2")];
   return flat(
     service(name, { ports: [PORT], selector: { app: label } }),
-    slice(name, { "": PORT }, halves.flatMap(({ ips }) => ips)),
+    slice(
+      name,
+      { "": PORT },
+      halves.flatMap(({ ips }) => ips),
+    ),
     halves.map(({ changes }) => changes),
     weights(name, 0),
   );

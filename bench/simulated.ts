@@ -19,6 +19,7 @@ export async function simulated(rounds: number): Promise<void> {
   const floor = new Peer<FloorSubject>(subject, ["floor", ...size]);
   const rows: Row[] = [];
   try {
+    await heddle.ask("prepare", undefined);
     const connected = await heddle.ask("connect", undefined);
     await floor.ask("connect", undefined);
     const names = await heddle.ask("edits", undefined);
@@ -72,8 +73,8 @@ async function measure(
     streams: streams.size,
     types: [...types].join(" "),
     kB: rounded(bytes / 1000),
-    "p50": rounded(p50(all)),
-    "p99": rounded(p99(all)),
+    p50: rounded(p50(all)),
+    p99: rounded(p99(all)),
     "settled p50": rounded(p50(settled)),
     "settled p99": rounded(p99(settled)),
     "publish p50": rounded(p50(publish)),

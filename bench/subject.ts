@@ -12,7 +12,7 @@ import { createMetrics } from "../src/telemetry/metrics.ts";
 import type { Identity } from "../src/world/names.ts";
 import { startFloor } from "./floor.ts";
 import { benchMesh, type BenchMesh } from "./mesh.ts";
-import type { Proxies, Sent } from "./proxies.ts";
+import type { Connect, Proxies, Sent } from "./proxies.ts";
 import { answer, collect, Peer } from "./rpc.ts";
 
 /** Milliseconds without a message after which everything is taken as said. */
@@ -43,15 +43,23 @@ function memoryStore(): SecretStore {
   return { where: "memory", load: async () => kept, createIfAbsent: async (root) => (kept ??= root) };
 }
 
-/** A process of proxies with certificates, connected to this port. */
-async function connect(authority: Authority, mesh: BenchMesh, port: number, follow: boolean): Promise<Peer<Proxies>> {
-  const peer = new Peer<Proxies>(join(import.meta.dirname, "proxies.ts"));
-  const proxies = await Promise.all(
+/** What the mesh's proxies prove themselves with. */
+const certificates = (authority: Authority, mesh: BenchMesh): Promise<Connect["proxies"]> =>
+  Promise.all(
     mesh.proxies.map(async ({ account, id }) => {
       const { chainPem, privateKey } = await authority.issueSidecar(account as Identity, id);
       return { id, certificate: chainPem, privateKey: privateKey.revealPem() };
     }),
   );
+
+/** A process of proxies, connected to this port. */
+async function connect(
+  authority: Authority,
+  proxies: Connect["proxies"],
+  port: number,
+  follow: boolean,
+): Promise<Peer<Proxies>> {
+  const peer = new Peer<Proxies>(join(import.meta.dirname, "proxies.ts"));
   const roots = authority.bundle.pem;
   await peer.ask("connect", { address: `127.0.0.1:${port}`, roots, serverName: SERVER_NAMES[0], proxies, follow });
   return peer;
@@ -99,7 +107,7 @@ async function heddle({ services, watched }: Size) {
   await plane.started;
 
   const quiet = async (): Promise<void> => {
-    for (let before = -1; before !== responses || acks < responses; ) {
+    for (let before = -1; before !== responses || acks < responses;) {
       before = responses;
       await pause(QUIET);
     }
@@ -107,6 +115,7 @@ async function heddle({ services, watched }: Size) {
   /** How many ACKs each round of an edit brings, by the round's parity. */
   const expected = new Map<string, number>();
   let peer: Peer<Proxies> | undefined;
+  let issued: Connect["proxies"] = [];
   const change = (edit: number, round: number): { name: string; start: number } => {
     const { name, make } = mesh.edits[edit] as BenchMesh["edits"][number];
     const made = make(round);
@@ -118,18 +127,17 @@ async function heddle({ services, watched }: Size) {
   return {
     edits: () => mesh.edits.map(({ name }) => name),
     memory,
+    /** Issues the proxies' certificates, which in a cluster they bring with them. */
+    async prepare(): Promise<void> {
+      issued = await certificates(plane.authority, mesh);
+    },
     /** Resolves with milliseconds until every proxy has all that it may have. */
     async connect(): Promise<number> {
-      peer = await connect(plane.authority, mesh, plane.port, true);
+      peer = await connect(plane.authority, issued, plane.port, true);
       const start = performance.now();
       while (plane.proxies().length < mesh.proxies.length) await pause(20);
       await quiet();
       return last - start;
-    },
-    async disconnect(): Promise<void> {
-      await peer?.end();
-      while (plane.proxies().length > 0) await pause(20);
-      acks = responses = 0;
     },
     /** Makes a change and notes what was sent: rounds of the same parity bring the same. */
     async note({ edit, round }: { edit: number; round: number }): Promise<readonly Sent[]> {
@@ -177,7 +185,7 @@ async function floor({ services, watched }: Size) {
   const plans = new Map<string, readonly Sent[]>();
   return {
     async connect(): Promise<void> {
-      await connect(authority, mesh, server.port, false);
+      await connect(authority, await certificates(authority, mesh), server.port, false);
       while (server.streams() < mesh.proxies.length) await pause(20);
       await pause(QUIET);
     },

@@ -3,19 +3,20 @@
  * and shows what it holds, read-only, to whoever explains or prints it.
  */
 import { Settle, type Clock } from "./lib/settle.ts";
-import { sameItems } from "./lib/memo.ts";
 import { Compiler } from "./policy/compile.ts";
 import type { Mesh } from "./policy/ir.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
-import { namespaceOf, type GroupName, type Identity, type ServiceName } from "./world/names.ts";
+import { namespaceOf, type GroupName, type Identity } from "./world/names.ts";
 import type { Store } from "./world/store.ts";
 import type { Pod, Problem } from "./world/types.ts";
 import type { World } from "./world/world.ts";
 import { Builder, missing, type Built } from "./xds/build.ts";
-import { slicesOf } from "./xds/endpoints.ts";
+import { changedServices } from "./xds/endpoints.ts";
 import type { Resources } from "./xds/resource.ts";
 import type { Trust } from "./xds/tls.ts";
+
+export { changedServices };
 
 /** Where snapshots go: `ads/`'s cache. */
 export interface Publication {
@@ -270,17 +271,4 @@ function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string): Pod | unde
   let index = proxies.get(pods);
   if (!index) proxies.set(pods, (index = new Map([...pods.values()].map((pod) => [pod.proxyId, pod]))));
   return index.get(proxyId);
-}
-
-/** Services whose endpoint slices differ between two worlds. Looks only into namespaces that changed. */
-export function* changedServices(before: World, after: World): Generator<ServiceName> {
-  const tables = [before.tables.EndpointSlice, after.tables.EndpointSlice];
-  for (const namespace of new Set(tables.flatMap((t) => [...t.keys()]))) {
-    const [a, b] = tables.map((t) => t.get(namespace));
-    if (a === b) continue;
-    const services = new Set([...(a?.values() ?? []), ...(b?.values() ?? [])].map((slice) => slice.service));
-    for (const service of services) {
-      if (!sameItems(slicesOf(before, namespace, service), slicesOf(after, namespace, service))) yield service;
-    }
-  }
 }

@@ -3,7 +3,7 @@
  */
 import { X509Certificate } from "node:crypto";
 import { Cache } from "./ads/cache.ts";
-import { AdsServer, type Peer } from "./ads/server.ts";
+import { AdsServer, type Accepted, type Refused } from "./ads/server.ts";
 import type { Proxy, Sink as StreamSink } from "./ads/session.ts";
 import type { ProxyStatus } from "./ads/status.ts";
 import { Authority } from "./ca/authority.ts";
@@ -32,9 +32,17 @@ export interface ServeOptions {
   readonly rootStore: SecretStore;
   /** Where sidecars connect, with a client certificate. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** Where sidecars connect with their pod's token, and who says whose it is. */
+  readonly tokens?: {
+    readonly host: string;
+    readonly port: number;
+    authenticate(authorization: string | undefined, signal: AbortSignal): Promise<Accepted | Refused>;
+  };
   readonly log: Log;
   readonly metrics?: Metrics;
   readonly trustDomain?: string;
+  /** DNS names in the control plane's certificate; `SERVER_NAMES` when absent. */
+  readonly serverNames?: readonly string[];
   readonly settle?: PipelineOptions["settle"];
   readonly tamper?: PipelineOptions["tamper"];
 }
@@ -91,17 +99,30 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     cache,
     metrics,
     log,
-    authenticate: (peer) => authenticate(peer, trustDomain),
+    authenticate: (peer) => {
+      if (peer.certificate) return authenticate(peer.certificate, trustDomain);
+      return (
+        options.tokens?.authenticate(peer.header("authorization"), signal) ?? {
+          refused: "no client certificate was shown",
+        }
+      );
+    },
     open: (proxy, sink) => open(proxy, sink, { pipeline, authority, log, renewals }),
   });
-  const certificate = await authority.server(SERVER_NAMES, signal);
+  const certificate = await authority.server(options.serverNames ?? SERVER_NAMES, signal);
   const credentials = () => ({
     certificate: certificate.current.chainPem,
     privateKey: certificate.current.privateKey.revealPem(),
-    clientRoots: authority.bundle.pem,
   });
-  const listener = await server.listen({ ...listen, credentials: credentials() });
-  certificate.onNext(() => listener.rotate(credentials()));
+  const mutual = () => ({ ...credentials(), clientRoots: authority.bundle.pem });
+  const listener = await server.listen({ ...listen, credentials: mutual() });
+  const { tokens } = options;
+  const tokenListener =
+    tokens && (await server.listen({ host: tokens.host, port: tokens.port, credentials: credentials() }));
+  certificate.onNext(() => {
+    listener.rotate(mutual());
+    tokenListener?.rotate(credentials());
+  });
 
   let sourceProblems: readonly Problem[] = [];
   const watchers: (() => void)[] = [];
@@ -152,9 +173,8 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
   };
 }
 
-function authenticate(peer: Peer, trustDomain: string) {
-  if (!peer.certificate) return { refused: "no client certificate was shown" };
-  const certificate = new X509Certificate(peer.certificate);
+function authenticate(der: Uint8Array, trustDomain: string): Accepted | Refused {
+  const certificate = new X509Certificate(der);
   const found = peerIdentity(certificate, trustDomain);
   if ("refused" in found) return found;
   return { proxy: { id: found.uuid, identity: found.identity }, until: new Date(certificate.validTo) };

@@ -22,6 +22,7 @@ const ALLOW: Record<string, readonly string[]> = {
   validator: ["manifest", "world", "policy", "lib"],
   local: ["injector", "ca", "world", "telemetry", "lib"],
   telemetry: ["lib"],
+  roles: ["*", "serve"],
   dashboard: ["pipeline", "telemetry", "lib"],
   pipeline: ["xds", "policy", "world", "telemetry", "lib"],
   config: ["lib"],

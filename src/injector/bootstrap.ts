@@ -2,12 +2,16 @@
  * What a sidecar's Envoy is started with: enough to find the control plane, prove who it is, and ask for the rest.
  * Pure; knows no listener, cluster or route of the mesh: those come over xDS.
  */
+import { ADMIN_PORT } from "./iptables.ts";
 
-/** Where the control plane's certificate port is, in OSM's form. */
+export { ADMIN_PORT };
+
+/** Where the control plane asks for a client certificate. OSM's port. */
 export const CONTROL_PLANE_PORT = 15128;
+/** Where the control plane takes a pod's token instead. */
+export const TOKEN_PORT = 15129;
 /** Name of the static cluster. Users scrape it. */
 export const CONTROL_PLANE_CLUSTER = "osm-controller";
-export const ADMIN_PORT = 15000;
 /** File names in the sidecar's configuration directory. OSM's. */
 export const SIDECAR_FILES = {
   bootstrap: "bootstrap.yaml",
@@ -18,24 +22,42 @@ export const SIDECAR_FILES = {
   ca: "cacert.pem",
 } as const;
 
-export interface Sidecar {
+/** How a sidecar proves who it is: by a client certificate in OSM's form, or by its pod's token. */
+export type Proof =
+  | {
+      /** Directory of `SIDECAR_FILES` as the sidecar sees it. */
+      readonly directory: string;
+      readonly token?: never;
+    }
+  | {
+      readonly directory?: never;
+      /** Files as the sidecar sees them. The token is read again for each stream, the CA at Envoy's start only. */
+      readonly token: { readonly file: string; readonly ca: string };
+    };
+
+export type Sidecar = Proof & {
   /** Node id: the common name of the sidecar's client certificate, `<uuid>.sidecar.<sa>.<ns>.<trust domain>`. */
   readonly nodeId: string;
   readonly serviceAccount: string;
   readonly namespace: string;
-  /** Directory of `SIDECAR_FILES` as the sidecar sees it. */
-  readonly directory: string;
   readonly controlPlane: {
     /** IP address, or a name that is asked of DNS again and again. */
     readonly host: string;
-    /** `CONTROL_PLANE_PORT` when absent. */
+    /** `CONTROL_PLANE_PORT`, or `TOKEN_PORT` with a token, when absent. */
     readonly port?: number;
     /** The DNS name that must stand in the control plane's certificate. */
     readonly name: string;
   };
   /** Beyond this many connections of clients, new ones are refused instead of the sidecar running out of memory. 20,000 when absent. */
   readonly maxConnections?: number;
-}
+  /** What the sidecar serves whatever the control plane says: the kubelet's probes. */
+  readonly fixed?: { readonly listeners: readonly Json[]; readonly clusters: readonly Json[] };
+  /**
+   * Whether it counts as ready only once it has its configuration. Otherwise after 15 s in any case, so that who has started it
+   * can look into it.
+   */
+  readonly waitForConfiguration?: boolean;
+};
 
 /** Only values that JSON has: `JSON.stringify` of it is a configuration that Envoy reads (YAML is a superset). */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -54,20 +76,18 @@ export function bootstrap(sidecar: Sidecar): { readonly [key: string]: Json } {
         api_type: "DELTA_GRPC",
         transport_api_version: "V3",
         set_node_on_first_message_only: true,
-        grpc_services: [
-          {
-            envoy_grpc: {
-              cluster_name: CONTROL_PLANE_CLUSTER,
-              // Envoy's default goes up to 30 s; a control plane that is back should have its sidecars back.
-              retry_policy: { retry_back_off: { base_interval: "0.2s", max_interval: "5s" } },
-            },
-          },
-        ],
+        grpc_services: [sidecar.token ? tokenService(sidecar, sidecar.token) : certificateService()],
       },
-      cds_config: { ads: {}, resource_api_version: "V3" },
-      lds_config: { ads: {}, resource_api_version: "V3" },
+      cds_config: fromAds(sidecar),
+      lds_config: fromAds(sidecar),
     },
-    static_resources: { clusters: [controlPlaneCluster(sidecar)] },
+    static_resources: {
+      ...(sidecar.fixed ? { listeners: sidecar.fixed.listeners } : {}),
+      clusters: [
+        ...(sidecar.directory === undefined ? [] : [controlPlaneCluster(sidecar, sidecar.directory)]),
+        ...(sidecar.fixed?.clusters ?? []),
+      ],
+    },
     // Traffic statistics of a cluster are made when it has traffic: a sidecar knows many services and calls few.
     deferred_stat_options: { enable_deferred_creation_stats: true },
     stats_config: {
@@ -148,16 +168,79 @@ function sdsText(name: string, kind: "tls_certificate" | "validation_context", v
   return `${JSON.stringify({ resources: [secret] }, null, 2)}\n`;
 }
 
-function controlPlaneCluster({ controlPlane, directory }: Sidecar): Json {
+/** Envoy's default goes up to 30 s; a control plane that is back should have its sidecars back. */
+const RETRY: Json = { retry_back_off: { base_interval: "0.2s", max_interval: "5s" } };
+
+const fromAds = ({ waitForConfiguration }: Sidecar): Json => ({
+  ads: {},
+  resource_api_version: "V3",
+  ...(waitForConfiguration ? { initial_fetch_timeout: "0s" } : {}),
+});
+
+const certificateService = (): Json => ({
+  envoy_grpc: { cluster_name: CONTROL_PLANE_CLUSTER, retry_policy: RETRY },
+});
+
+/**
+ * A control plane that is told a token: by gRPC's own client, as Envoy's has no credentials that follow a file.
+ * It verifies TLS against the CA's file and the name.
+ */
+function tokenService({ controlPlane }: Sidecar, token: { readonly file: string; readonly ca: string }): Json {
+  const { host, port = TOKEN_PORT, name } = controlPlane;
+  const credentials = "envoy.grpc_credentials.file_based_metadata";
+  return {
+    google_grpc: {
+      target_uri: host.includes(":")
+        ? `ipv6:[${host}]:${port}`
+        : isAddress(host)
+          ? `ipv4:${host}:${port}`
+          : `dns:///${host}:${port}`,
+      stat_prefix: CONTROL_PLANE_CLUSTER,
+      channel_credentials: { ssl_credentials: { root_certs: { filename: token.ca } } },
+      credentials_factory_name: credentials,
+      call_credentials: [
+        {
+          from_plugin: {
+            name: credentials,
+            typed_config: {
+              "@type": "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig",
+              secret_data: { filename: token.file },
+              header_key: "authorization",
+              header_prefix: "Bearer ",
+            },
+          },
+        },
+      ],
+      channel_args: {
+        args: {
+          "grpc.ssl_target_name_override": { string_value: name },
+          // gRPC's default of 4 MiB is less than a large mesh.
+          "grpc.max_receive_message_length": { int_value: "-1" },
+          // A control plane whose machine is gone says no word.
+          "grpc.keepalive_time_ms": { int_value: "15000" },
+          "grpc.keepalive_timeout_ms": { int_value: "5000" },
+          "grpc.http2.max_pings_without_data": { int_value: "0" },
+          "grpc.initial_reconnect_backoff_ms": { int_value: "200" },
+          "grpc.min_reconnect_backoff_ms": { int_value: "1000" },
+          "grpc.max_reconnect_backoff_ms": { int_value: "5000" },
+        },
+      },
+    },
+    retry_policy: RETRY,
+  };
+}
+
+const isAddress = (host: string): boolean => host.includes(":") || /^\d+(\.\d+){3}$/.test(host);
+
+function controlPlaneCluster({ controlPlane }: Sidecar, directory: string): Json {
   const { host, port = CONTROL_PLANE_PORT, name } = controlPlane;
-  const isAddress = host.includes(":") || /^\d+(\.\d+){3}$/.test(host);
   const sds = (secret: string, file: string): Json => ({
     name: secret,
     sds_config: { path_config_source: { path: `${directory}/${file}` }, resource_api_version: "V3" },
   });
   return {
     name: CONTROL_PLANE_CLUSTER,
-    type: isAddress ? "STATIC" : "STRICT_DNS",
+    type: isAddress(host) ? "STATIC" : "STRICT_DNS",
     connect_timeout: "2s",
     load_assignment: {
       cluster_name: CONTROL_PLANE_CLUSTER,

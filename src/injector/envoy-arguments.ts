@@ -12,22 +12,32 @@ import { SIDECAR_FILES, serviceCluster } from "./bootstrap.ts";
  */
 export const DRAIN_SECONDS = 3;
 
-export interface EnvoyCommandLine {
+export type EnvoyCommandLine = (
+  | {
+      /** Directory of the bootstrap. */
+      readonly directory: string;
+      readonly configYaml?: never;
+    }
+  | {
+      readonly directory?: never;
+      /** The bootstrap itself, where there is no file that it could be in. */
+      readonly configYaml: string;
+    }
+) & {
   readonly serviceAccount: string;
   readonly namespace: string;
-  /** Directory of the bootstrap. */
-  readonly directory: string;
   /** Envoy's: trace, debug, info, warning, error, critical, off. */
   readonly logLevel: string;
   /** Worker threads; 2 when absent: a sidecar on a machine with 64 cores should not have 64. */
   readonly concurrency?: number;
-}
+};
 
 /** Envoy's arguments, without the program. */
 export function envoyArguments(line: EnvoyCommandLine): readonly string[] {
   return [
-    "--config-path",
-    `${line.directory}/${SIDECAR_FILES.bootstrap}`,
+    ...(line.directory === undefined
+      ? ["--config-yaml", line.configYaml]
+      : ["--config-path", `${line.directory}/${SIDECAR_FILES.bootstrap}`]),
     "--log-level",
     line.logLevel,
     "--service-cluster",

@@ -14,6 +14,8 @@ export const PROXY_UID = 1500;
 export const OUTBOUND_PORT = 15001;
 /** Envoy's listener for what others send to the application. */
 export const INBOUND_PORT = 15003;
+/** Envoy's admin interface, on loopback. */
+export const ADMIN_PORT = 15000;
 /** Served by the sidecar itself, so never redirected: metrics, and the three probes and the health check of OSM. */
 export const SIDECAR_PORTS: readonly number[] = [15010, 15901, 15902, 15903, 15904];
 
@@ -114,7 +116,11 @@ function jumps(interception: Interception, family: IpFamily): [string, string, .
     "OUTPUT -p tcp -j OSM_PROXY_OUTBOUND",
     ...podIP
       .filter((ip) => familyOf(ip) === family)
-      .map((ip) => `OUTPUT -p tcp -o lo -d ${loopback} -m owner --uid-owner ${uid} -j DNAT --to-destination ${ip}`),
+      // Its own admin interface listens on loopback only, and metrics come from there.
+      .map(
+        (ip) =>
+          `OUTPUT -p tcp -o lo -d ${loopback} ! --dport ${ADMIN_PORT} -m owner --uid-owner ${uid} -j DNAT --to-destination ${ip}`,
+      ),
   ];
 }
 

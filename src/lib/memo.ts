@@ -45,6 +45,11 @@ export class Memo<V> {
     return value;
   }
 
+  /** Starts a round: what is asked for before it does not count at the next sweep. */
+  begin(): void {
+    this.#round++;
+  }
+
   sweep(): void {
     for (const [key, entry] of this.#entries) if (entry.round !== this.#round) this.#entries.delete(key);
     this.#round++;
@@ -68,7 +73,15 @@ export class Lists<T> {
     return this.#memo.get(key, items, () => items);
   }
 
+  begin(): void {
+    this.#memo.begin();
+  }
+
   sweep(): void {
     this.#memo.sweep();
+  }
+
+  get size(): number {
+    return this.#memo.size;
   }
 }

@@ -47,8 +47,7 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
   const list =
     spec[rulesField] === undefined ? [] : reader.list(spec[rulesField], at(base, rulesField), nothing, LIMITS.rules);
   for (const [i, entry] of (list ?? []).entries()) {
-    const read = rule(reader, entry, at(at(base, rulesField), i));
-    if (read) rules.push(read);
+    rules.push(rule(reader, entry, at(at(base, rulesField), i)));
   }
   const { namespace, name } = place;
   return { namespace, name, destination, ...(port === undefined ? {} : { port }), sources, rules };
@@ -71,7 +70,15 @@ function portOf(reader: Reader, value: unknown, path: string): number | undefine
   return reader.port(number, path, "this TrafficTarget opens nothing");
 }
 
-function rule(reader: Reader, entry: unknown, path: string): RuleRef | undefined {
+/** A rule that cannot be read stays as one that opens nothing: without it, the rules beside it would open more. */
+function rule(reader: Reader, entry: unknown, path: string): RuleRef {
+  const read = readRule(reader, entry, path);
+  if (read) return read;
+  const kind = isRaw(entry) ? RULE_KINDS.find((known) => known === entry["kind"]) : undefined;
+  return { kind: kind ?? "unknown", name: "", matches: [], broken: true };
+}
+
+function readRule(reader: Reader, entry: unknown, path: string): RuleRef | undefined {
   const then = "this rule opens nothing";
   const raw = reader.map(entry, path, then);
   if (!raw || reader.unknown(raw, path, ["kind", "name", "matches"], then)) return undefined;

@@ -83,6 +83,12 @@ export function grantOf(target: TrafficTarget, routes: RouteTables): { grant?: G
   let tcpUnknown = false;
   for (const [i, rule] of target.rules.entries()) {
     const path = `spec.rules[${i}]`;
+    if (rule.broken) {
+      // What was written is not known, so nothing opens wider for its absence: HTTP stays ruled, ports stay limited.
+      if (rule.kind === "HTTPRouteGroup" || rule.kind === "unknown") http ??= [];
+      if (rule.kind === "TCPRoute" || rule.kind === "unknown") tcpUnknown = true;
+      continue;
+    }
     switch (rule.kind) {
       case "HTTPRouteGroup":
         http ??= [];

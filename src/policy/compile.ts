@@ -19,6 +19,14 @@ import { orderSplits, readSplit, rootOf, routesOfPort, type UsableSplit } from "
 const OPEN: readonly Rule[] = Object.freeze([Object.freeze({})]);
 const NOBODY: readonly Rule[] = Object.freeze([]);
 
+/** The ports of a workload, with hashes of them, made once. */
+interface Declared {
+  readonly ports: readonly DeclaredPort[];
+  readonly hash: string;
+  /** Of the ports and of whether the workload is scraped: equal proxies of an account have equal ones. */
+  readonly group: string;
+}
+
 /** A pod port as all Services before it see it. */
 interface DeclaredPort {
   readonly port: number;
@@ -27,13 +35,14 @@ interface DeclaredPort {
 }
 
 export class Compiler {
+  readonly #matching = new Memo<readonly Workload[]>();
   readonly #selected = new Lists<Workload>();
   readonly #backings = new Memo<Backing>();
   readonly #grants = new Memo<ReturnType<typeof grantOf>>();
   readonly #grantLists = new Lists<Grant>();
   readonly #splits = new Memo<ReturnType<typeof readSplit>>();
   readonly #services = new Memo<{ service: MeshService; problems: readonly Problem[] }>();
-  readonly #declared = new Memo<readonly DeclaredPort[]>();
+  readonly #declared = new Memo<Declared>();
   readonly #declaredLists = new Lists<readonly DeclaredPort[]>();
   readonly #accounts = new Memo<{ rules: ReadonlyMap<string, readonly Rule[]>; problems: readonly Problem[] }>();
   readonly #inbound = new Memo<readonly InboundPort[]>();
@@ -79,13 +88,13 @@ export class Compiler {
     const workloads = monitored.flatMap((ns) => workloadsIn(world, ns).filter((w) => w.meshed));
     const declared = new Map(workloads.map((w) => [w, this.#declaredPorts(w, serving.get(w) ?? [])]));
     const byAccount = Map.groupBy(workloads, (w) => w.identity);
+    const accounts = Map.groupBy(byAccount, ([account]) => namespaceOf(account));
     const access = new Map<Identity, ReadonlyMap<string, readonly Rule[]>>();
     for (const namespace of monitored) {
       const grants = this.#grantsOf(world, namespace, problems);
-      for (const [account, own] of byAccount) {
-        if (namespaceOf(account) !== namespace) continue;
+      for (const [account, own] of accounts.get(namespace) ?? []) {
         const list = this.#grantLists.get(account, grants.get(account) ?? []);
-        const ports = own.map((w) => declared.get(w) ?? []);
+        const ports = own.map((w) => declared.get(w)?.ports ?? []);
         const found = this.#account(account, list, ports, own, serving, settings.permissive);
         access.set(account, found.rules);
         problems.push(...found.problems);
@@ -101,7 +110,7 @@ export class Compiler {
     const groups = new Map<GroupName, ProxyPolicy>();
     const groupOf = new Map<string, GroupName>();
     for (const workload of workloads) {
-      const policy = this.#group(workload, declared.get(workload) ?? [], access, lookup);
+      const policy = this.#group(workload, declared.get(workload) as Declared, access, lookup);
       groups.set(policy.group, policy);
       groupOf.set(workload.key, policy.group);
     }
@@ -116,7 +125,9 @@ export class Compiler {
     for (const service of inNamespace(world.tables.Service, namespace)) {
       const selected = this.#selected.get(
         service.name,
-        workloads.filter((w) => selects(service, w.labels)),
+        this.#matching.get(service.name, [service, workloads], () =>
+          workloads.filter((w) => selects(service, w.labels)),
+        ),
       );
       for (const workload of selected) {
         const list = serving.get(workload);
@@ -175,7 +186,7 @@ export class Compiler {
     return grants;
   }
 
-  #declaredPorts(workload: Workload, services: readonly Service[]): readonly DeclaredPort[] {
+  #declaredPorts(workload: Workload, services: readonly Service[]): Declared {
     return this.#declared.get(workload.key, [workload, ...services], () => {
       const ports = new Map<number, { protocol: Protocol; services: ServiceName[] }>();
       for (const service of services) {
@@ -191,9 +202,11 @@ export class Compiler {
           }
         }
       }
-      return [...ports]
+      const declared = [...ports]
         .sort(([a], [b]) => a - b)
         .map(([port, { protocol, services: names }]) => ({ port, protocol, services: names.sort() }));
+      const group = contentHash({ declared, metrics: workload.metrics }).slice(0, 10);
+      return { ports: declared, hash: contentHash(declared), group };
     });
   }
 
@@ -226,16 +239,15 @@ export class Compiler {
 
   #group(
     workload: Workload,
-    declared: readonly DeclaredPort[],
+    declared: Declared,
     access: ReadonlyMap<Identity, ReadonlyMap<string, readonly Rule[]>>,
     lookup: ReturnType<Reach["begin"]>,
   ): ProxyPolicy {
     const { identity, metrics } = workload;
-    const group = `${identity}/${contentHash({ declared, metrics }).slice(0, 10)}` as GroupName;
-    const rules = declared.map((p) => access.get(identity)?.get(`${p.port}/${p.protocol}`) ?? NOBODY);
-    const shape = contentHash(declared);
-    const inbound = this.#inbound.get(group, [shape, ...rules], () =>
-      declared.map((p, i) => ({ ...p, access: rules[i] ?? NOBODY })),
+    const group = `${identity}/${declared.group}` as GroupName;
+    const rules = declared.ports.map((p) => access.get(identity)?.get(`${p.port}/${p.protocol}`) ?? NOBODY);
+    const inbound = this.#inbound.get(group, [declared.hash, ...rules], () =>
+      declared.ports.map((p, i) => ({ ...p, access: rules[i] ?? NOBODY })),
     );
     const outbound = lookup(identity);
     return this.#groups.get(group, [inbound, outbound, metrics], () =>
@@ -258,6 +270,7 @@ export class Compiler {
 
   #sweep(): void {
     for (const memo of [
+      this.#matching,
       this.#selected,
       this.#backings,
       this.#grants,
@@ -279,11 +292,22 @@ export class Compiler {
 /** Compiles one world from nothing. */
 export const compile = (world: World): Compiled => new Compiler().compile(world);
 
-/** In an order that does not depend on which pod came first. */
-const workloadsIn = (world: World, namespace: string): Workload[] =>
-  [...(world.workloads.get(namespace)?.values() ?? [])].sort((a, b) =>
-    a.identity === b.identity ? (a.key < b.key ? -1 : 1) : a.identity < b.identity ? -1 : 1,
-  );
+const sorted = new WeakMap<ReadonlyMap<string, Workload>, readonly Workload[]>();
+const NO_WORKLOADS: readonly Workload[] = Object.freeze([]);
+
+/** In an order that does not depend on which pod came first. Sorted once for each state of a namespace. */
+function workloadsIn(world: World, namespace: string): readonly Workload[] {
+  const found = world.workloads.get(namespace);
+  if (!found) return NO_WORKLOADS;
+  let list = sorted.get(found);
+  if (!list) {
+    list = [...found.values()].sort((a, b) =>
+      a.identity === b.identity ? (a.key < b.key ? -1 : 1) : a.identity < b.identity ? -1 : 1,
+    );
+    sorted.set(found, list);
+  }
+  return list;
+}
 
 /** Where two Services disagree about a pod's port, it is taken as TCP, which HTTP rules do not open. */
 const narrower = (a: Protocol, b: Protocol): Protocol =>

@@ -9,7 +9,6 @@ import type { MeshService, Outbound } from "./ir.ts";
 
 export class Reach {
   readonly #lists = new Lists<MeshService>();
-  readonly #own = new Memo<Outbound>();
   readonly #shared = new Memo<Outbound>();
   #everything: readonly MeshService[] = [];
 
@@ -53,7 +52,6 @@ export class Reach {
 
   sweep(): void {
     this.#lists.sweep();
-    this.#own.sweep();
     this.#shared.sweep();
   }
 
@@ -64,23 +62,35 @@ export class Reach {
   ): Outbound {
     const namespace = namespaceOf(client);
     const list = reached === this.#everything ? reached : this.#lists.get(client, [...reached].sort(byName));
-    // Backends are looked up anew each round: the memo's dependency is what was found.
-    const backends = new Set<MeshService>();
-    for (const service of list) {
-      for (const name of backendsOf(service)) {
-        const backend = services.get(name);
-        if (backend) backends.add(backend);
-      }
-    }
-    for (const service of list) backends.delete(service);
-    const behind = this.#lists.get(`${client} backends`, [...backends].sort(byName));
-    return this.#own.get(client, [list, behind], () => {
-      const key = hash([...list, { name: "|" }, ...behind].map((s) => s.name).join(","));
-      return this.#shared.get(`${namespace}/${key}`, [...list, ...behind], () =>
-        Object.freeze({ key, namespace, services: list, backends: behind }),
-      );
-    });
+    const { key, beyond } = factsOf(list);
+    // Looked up anew each round: a backend may be another object while the roots that lead to it are the same.
+    const backends = this.#lists.get(
+      `${client} backends`,
+      beyond.map((name) => services.get(name)).filter((s) => s !== undefined),
+    );
+    return this.#shared.get(`${namespace}/${key}`, [...list, ...backends], () =>
+      Object.freeze({ key, namespace, services: list, backends }),
+    );
   }
+}
+
+interface Facts {
+  readonly key: string;
+  /** Backends that are not in the list themselves, by name. */
+  readonly beyond: readonly ServiceName[];
+}
+
+const facts = new WeakMap<readonly MeshService[], Facts>();
+
+/** What follows from a list of Services alone. Found once for each list: in permissive mode all clients have the same one. */
+function factsOf(list: readonly MeshService[]): Facts {
+  let found = facts.get(list);
+  if (!found) {
+    const names = list.map((s) => s.name);
+    const beyond = [...new Set(list.flatMap((s) => [...backendsOf(s)])).difference(new Set(names))].sort();
+    facts.set(list, (found = { key: hash([...names, "|", ...beyond].join(",")), beyond }));
+  }
+  return found;
 }
 
 function* backendsOf(service: MeshService): Generator<ServiceName> {

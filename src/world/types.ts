@@ -192,8 +192,10 @@ export interface SubjectRef {
 }
 
 export interface RuleRef {
-  readonly kind: "HTTPRouteGroup" | "TCPRoute" | "UDPRoute";
+  readonly kind: "HTTPRouteGroup" | "TCPRoute" | "UDPRoute" | "unknown";
   readonly name: string;
+  /** It could not be read: it opens nothing, and still limits what a rule of its kind might limit. */
+  readonly broken?: true;
   /** Names of matches of the route group; empty means all (SMI: "If matches is omitted, all matches are used"). */
   readonly matches: readonly string[];
 }

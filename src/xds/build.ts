@@ -9,11 +9,12 @@ import { namespaceOf, principalDnsName, serviceFqdn, type GroupName, type Servic
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { localCluster, metricsCluster, passthroughCluster, serviceCluster } from "./clusters.ts";
-import { addressesOf, loadAssignment, slicesOf } from "./endpoints.ts";
+import { addressesOf, changedServices, loadAssignment, slicesOf } from "./endpoints.ts";
 import { inboundListener } from "./inbound.ts";
 import { backendClusterName, clusterName, localClusterName, OWN_CERTIFICATE, spreadClusterName } from "./names.ts";
 import { outboundListener } from "./outbound.ts";
 import { prometheusListener } from "./prometheus.ts";
+import { reached, reachesOf, sameReaches, type Reaches } from "./reaches.ts";
 import { TYPES, type Resource, type ResourceMap, type Resources } from "./resource.ts";
 import { inboundRoutes, outboundRoutes } from "./routes.ts";
 import { inboundValidation, outboundValidation, type Trust } from "./tls.ts";
@@ -26,12 +27,14 @@ export interface Built {
 
 interface State {
   readonly mesh: Mesh;
+  /** Whose endpoints are in `groups`. */
+  readonly world: World;
   readonly trust: Trust;
   readonly groups: ReadonlyMap<GroupName, Resources>;
-  /** Reaches whose EDS holds this Service. */
-  readonly reachesOf: ReadonlyMap<ServiceName, ReadonlySet<string>>;
-  readonly groupsOf: ReadonlyMap<string, readonly ProxyPolicy[]>;
+  readonly reaches: Reaches;
 }
+
+const NO_KEYS: ReadonlySet<string> = new Set();
 
 export class Builder {
   readonly #resources = new Memo<Resource>();
@@ -44,6 +47,9 @@ export class Builder {
   readonly #assignments = new Map<string, { slices: readonly EndpointSlice[]; portName: string; resource: Resource }>();
   /** Clusters of headless Services that splits lead to. */
   #spread: ReadonlySet<string> = new Set();
+  readonly #memos = [this.#resources, this.#optional, this.#maps, this.#groups, this.#slices, this.#pods];
+  /** Entries of the memos after the last sweep. */
+  #swept = 0;
   #built: Record<string, number> = {};
   #state: State | undefined;
 
@@ -57,83 +63,86 @@ export class Builder {
     return this.#state?.groups.get(group);
   }
 
-  /** The slow path: a mesh, whatever changed in it. */
+  /** The slow path: a mesh, whatever changed in it. Groups whose policy is the same object keep what they have, but for endpoints. */
   mesh(mesh: Mesh, world: World, trust: Trust): Built {
-    const before = this.#state?.groups;
-    this.#spread = spreadClusters(mesh);
-    const reachesOf = new Map<ServiceName, Set<string>>();
-    const groupsOf = Map.groupBy(mesh.groups.values(), (p) => p.outbound.key);
-    for (const [key, [policy]] of groupsOf) {
-      for (const service of reached((policy as ProxyPolicy).outbound)) {
-        const keys = reachesOf.get(service.name);
-        if (keys) keys.add(key);
-        else reachesOf.set(service.name, new Set([key]));
-      }
-    }
+    const before = this.#state;
+    const spread = spreadClusters(mesh);
+    const sameSpread = spread.symmetricDifference(this.#spread).size === 0;
+    this.#spread = spread;
+    const kept = before && sameSpread && !this.#grown() && sameGround(before, mesh, trust) ? before.mesh : undefined;
+    if (!kept) for (const memo of this.#memos) memo.begin();
+    // Of a Service that is another one all clients are built again.
+    const services = kept ? [...changedServices(before?.world ?? world, world)] : [];
+    const current =
+      before &&
+      this.#withEndpoints(
+        before,
+        world,
+        services.filter((name) => mesh.services.get(name) === kept?.services.get(name)),
+      );
     const groups = new Map<GroupName, Resources>();
     const changed = new Map<GroupName, Resources>();
     for (const policy of mesh.groups.values()) {
-      const resources = this.#group(policy, mesh, world, trust);
-      groups.set(policy.group, resources);
-      if (before?.get(policy.group) !== resources) changed.set(policy.group, resources);
+      const { group } = policy;
+      const ready = kept?.groups.get(group) === policy ? current?.get(group) : undefined;
+      const resources = ready ?? this.#group(policy, mesh, world, trust);
+      groups.set(group, resources);
+      if (before?.groups.get(group) !== resources) changed.set(group, resources);
     }
-    for (const memo of [this.#resources, this.#optional, this.#maps, this.#groups, this.#slices, this.#pods])
-      memo.sweep();
-    const live = new Set([...reachesOf.keys()]);
-    for (const name of this.#assignments.keys())
-      if (!live.has(name.slice(0, name.indexOf("|")) as ServiceName)) this.#assignments.delete(name);
-    const removed = [...(before?.keys() ?? [])].filter((group) => !groups.has(group));
-    this.#state = { mesh, trust, groups, reachesOf, groupsOf };
+    const reaches = before && sameReaches(before.mesh, mesh) ? before.reaches : reachesOf(mesh);
+    if (!kept) this.#sweep(reaches);
+    const removed = [...(before?.groups.keys() ?? [])].filter((group) => !groups.has(group));
+    this.#state = { mesh, world, trust, groups, reaches };
     return { changed, removed };
   }
 
   /** The fast path: endpoints of these Services changed, the mesh did not. Touches only groups that refer to them. */
   endpoints(world: World, services: Iterable<ServiceName>): Built {
     const state = this.#state;
-    const changed = new Map<GroupName, Resources>();
-    if (!state) return { changed, removed: [] };
-    const reaches = new Map<string, Map<string, Resource>>();
-    const rebuild = new Set<string>();
-    for (const name of services) {
-      const service = state.mesh.services.get(name);
-      const keys = state.reachesOf.get(name);
-      if (!service || !keys) continue;
-      if (service.headless && service.ports.some((p) => p.protocol !== "http"))
-        for (const key of keys) rebuild.add(key);
-      for (const { cluster, port } of this.#fed(service)) {
-        const before = this.#assignments.get(cluster)?.resource;
-        const after = this.#assignment(service, cluster, port, world);
-        if (after === before) continue;
-        for (const key of keys) {
-          const map = reaches.get(key) ?? new Map<string, Resource>();
-          reaches.set(key, map.set(after.name, after));
-        }
-      }
-    }
-    const groups = new Map(state.groups);
-    for (const [key, replaced] of reaches) {
-      let shared: { from: ResourceMap; to: ResourceMap } | undefined;
-      for (const policy of state.groupsOf.get(key) ?? []) {
-        const old = groups.get(policy.group);
-        if (!old) continue;
-        if (shared?.from !== old.EDS) shared = { from: old.EDS, to: new Map([...old.EDS, ...replaced]) };
-        const resources = Object.freeze({ ...old, EDS: shared.to });
-        groups.set(policy.group, resources);
-        changed.set(policy.group, resources);
-      }
-    }
-    for (const key of rebuild) {
-      for (const policy of state.groupsOf.get(key) ?? []) {
-        const old = groups.get(policy.group);
-        const listener = this.#outboundListener(policy.outbound, state.mesh, world);
-        if (!old || old.LDS.get(listener.name)?.version === listener.version) continue;
-        const resources = Object.freeze({ ...old, LDS: new Map(old.LDS).set(listener.name, listener) });
-        groups.set(policy.group, resources);
-        changed.set(policy.group, resources);
-      }
-    }
-    this.#state = { ...state, groups };
+    if (!state) return { changed: new Map(), removed: [] };
+    const groups = this.#withEndpoints(state, world, services);
+    const changed = new Map([...groups].filter(([group, resources]) => state.groups.get(group) !== resources));
+    this.#state = { ...state, world, groups };
     return { changed, removed: [] };
+  }
+
+  /** The groups' resources with these Services' endpoints as they are now. */
+  #withEndpoints(
+    { mesh, reaches, groups }: State,
+    world: World,
+    services: Iterable<ServiceName>,
+  ): ReadonlyMap<GroupName, Resources> {
+    const replaced = new Map<string, Resource[]>();
+    const headless = new Set<string>();
+    for (const name of services) {
+      const service = mesh.services.get(name);
+      const keys = reaches.of.get(name) ?? NO_KEYS;
+      if (!service) continue;
+      if (service.headless && service.ports.some((p) => p.protocol !== "http"))
+        for (const key of keys) headless.add(key);
+      for (const { cluster, port } of keys.size > 0 ? this.#fed(service) : []) {
+        const made = this.#assignment(service, cluster, port, world);
+        for (const key of keys) replaced.set(key, [...(replaced.get(key) ?? []), made]);
+      }
+    }
+    const next = new Map(groups);
+    for (const [key, resources] of replaced) {
+      let shared: { from: ResourceMap; to: ResourceMap } | undefined;
+      for (const group of reaches.groups.get(key) ?? []) {
+        const old = groups.get(group);
+        if (!old) continue;
+        if (shared?.from !== old.EDS) shared = { from: old.EDS, to: withThese(old.EDS, resources) };
+        if (shared.to !== old.EDS) next.set(group, Object.freeze({ ...old, EDS: shared.to }));
+      }
+    }
+    for (const group of [...headless].flatMap((key) => reaches.groups.get(key) ?? [])) {
+      const old = next.get(group);
+      const policy = mesh.groups.get(group);
+      if (!old || !policy) continue;
+      const LDS = withThese(old.LDS, [this.#outboundListener(policy.outbound, mesh, world)]);
+      if (LDS !== old.LDS) next.set(group, Object.freeze({ ...old, LDS }));
+    }
+    return next;
   }
 
   #group(policy: ProxyPolicy, mesh: Mesh, world: World, trust: Trust): Resources {
@@ -279,15 +288,39 @@ export class Builder {
     return this.#maps.get(key, sorted, () => new Map(sorted.map((r) => [r.name, r])));
   }
 
+  /** Whether so much was added since the last sweep that a round over everything, which allows one, costs less than it. */
+  #grown(): boolean {
+    return this.#size() > 2 * this.#swept;
+  }
+
+  #size(): number {
+    return this.#memos.reduce((sum, memo) => sum + memo.size, 0);
+  }
+
+  #sweep(reaches: Reaches): void {
+    for (const memo of this.#memos) memo.sweep();
+    for (const name of this.#assignments.keys())
+      if (!reaches.of.has(name.slice(0, name.indexOf("|")) as ServiceName)) this.#assignments.delete(name);
+    this.#swept = this.#size();
+  }
+
   #count(made: Resource): Resource {
     this.#built[made.type] = (this.#built[made.type] ?? 0) + 1;
     return made;
   }
 }
 
-function* reached(outbound: Outbound): Generator<MeshService> {
-  yield* outbound.services;
-  yield* outbound.backends;
+/** Whether what all groups depend on, beside their policy, is the same. */
+function sameGround(before: State, { httpPorts, tcpPorts, settings }: Mesh, trust: Trust): boolean {
+  const { mesh } = before;
+  return (
+    mesh.httpPorts === httpPorts &&
+    mesh.tcpPorts === tcpPorts &&
+    mesh.settings.egress === settings.egress &&
+    mesh.settings.permissive === settings.permissive &&
+    before.trust.bundle === trust.bundle &&
+    before.trust.trustDomain === trust.trustDomain
+  );
 }
 
 const texts = new WeakMap<readonly Rule[], string>();
@@ -307,6 +340,12 @@ function spreadClusters({ services }: Mesh): ReadonlySet<string> {
 /** One port for each cluster: a Service's ports with the same target port share it, and the first one's endpoints are its. */
 const clusterPorts = ({ ports }: MeshService): readonly MeshPort[] =>
   ports.filter((p, i) => ports.findIndex((q) => q.targetPort === p.targetPort) === i);
+
+/** A map with these in place of what they replace; the map itself if they replace nothing. */
+function withThese(map: ResourceMap, resources: readonly Resource[]): ResourceMap {
+  const others = resources.filter((r) => (map.get(r.name)?.version ?? r.version) !== r.version);
+  return others.length === 0 ? map : new Map([...map, ...others.map((r) => [r.name, r] as const)]);
+}
 
 /** The old resources if the new ones hold the same versions: a rebuild that changed nothing is no change. */
 function same(now: Resources, before: Resources | undefined): Resources | undefined {

@@ -3,6 +3,7 @@
  */
 import { ClusterLoadAssignment } from "../../gen/envoy/config/endpoint/v3/endpoint.ts";
 import type { MeshPort } from "../policy/ir.ts";
+import { sameItems } from "../lib/memo.ts";
 import type { ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
@@ -30,6 +31,20 @@ export function slicesOf(world: World, namespace: string, service: ServiceName):
     indexed.set(objects, (index = made));
   }
   return index.get(service) ?? NONE;
+}
+
+/** Services whose slices differ between two worlds. Looks only into namespaces that changed. */
+export function* changedServices(before: World, after: World): Generator<ServiceName> {
+  const tables = [before.tables.EndpointSlice, after.tables.EndpointSlice];
+  if (tables[0] === tables[1]) return;
+  for (const namespace of new Set(tables.flatMap((t) => [...t.keys()]))) {
+    const [a, b] = tables.map((t) => t.get(namespace));
+    if (a === b) continue;
+    const services = new Set([...(a?.values() ?? []), ...(b?.values() ?? [])].map((slice) => slice.service));
+    for (const service of services) {
+      if (!sameItems(slicesOf(before, namespace, service), slicesOf(after, namespace, service))) yield service;
+    }
+  }
 }
 
 /** Ready endpoints of one port as `ip:port` pairs, sorted, without repeats. */

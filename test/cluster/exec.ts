@@ -23,6 +23,16 @@ export interface ExecOptions {
 /** At most so much of the standard error is kept, from its end. */
 const LAST_WORDS = 4000;
 
+/** A command line without quotes, as its words. */
+export const words = (line: string): string[] => line.trim().split(/\s+/);
+
+/** `--name=value` for each. */
+export const flags = (values: Readonly<Record<string, string | number | boolean>>): string[] =>
+  Object.entries(values).map(([name, value]) => `--${name}=${value}`);
+
+/** Before a command: what it mounts and starts ends with it, also when this process is killed. */
+export const ALONE = words("unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc --");
+
 /** The standard output. Throws a `ClusterError` with the program's last words when it fails. */
 export function exec(argv: readonly string[], options: ExecOptions = {}): Promise<string> {
   const [name = "", ...args] = argv;
@@ -61,8 +71,17 @@ export function exec(argv: readonly string[], options: ExecOptions = {}): Promis
       if (code === 0) return resolve(stdout);
       const how = failure ?? (signal ? `it was ended by ${signal}` : `exit code ${code}`);
       // Some programs (buildah's RUN steps, say) complain on their standard output.
-      const words = [said.trim(), said.trim() === "" ? stdout.trim().slice(-LAST_WORDS) : ""].filter((w) => w !== "");
-      return reject(new ClusterError(`"${argv.join(" ").slice(0, 300)}" failed: ${[how, ...words].join("\n")}`));
+      const last = said.trim() === "" ? stdout.trim().slice(-LAST_WORDS) : said.trim();
+      return reject(
+        new ClusterError(
+          `"${argv.join(" ").slice(0, 300)}" failed: ${how}${
+            last === ""
+              ? ""
+              : `
+${last}`
+          }`,
+        ),
+      );
     });
   });
 }

@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { cacheDirectory } from "./paths.ts";
-import { ClusterError, exec } from "./exec.ts";
+import { ALONE, ClusterError, exec, flags, words } from "./exec.ts";
 import { binary } from "./binaries.ts";
 import { PAUSE_IMAGE } from "./parts.ts";
 
@@ -66,7 +66,10 @@ export async function pauseImage(say: Say): Promise<string> {
   const context = mkdtempSync(join(cacheDirectory(), "pause-"));
   try {
     copyFileSync(pause, join(context, "pause"));
-    writeFileSync(join(context, "Dockerfile"), 'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n');
+    writeFileSync(
+      join(context, "Dockerfile"),
+      'FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n',
+    );
     renameSync(await build(join(context, "Dockerfile"), context, PAUSE_IMAGE, {}), path);
   } finally {
     rmSync(context, { recursive: true, force: true });
@@ -74,15 +77,33 @@ export async function pauseImage(say: Say): Promise<string> {
   return path;
 }
 
+/** Which images may be used: all that are there. */
+function policy(): string[] {
+  const path = join(cacheDirectory("storage"), "policy.json");
+  if (!existsSync(path)) writeFileSync(path, '{"default":[{"type":"insecureAcceptAnything"}]}\n');
+  return ["--signature-policy", path];
+}
+
 async function build(dockerfile: string, context: string, tag: string, options: BuildOptions): Promise<string> {
-  const idFile = join(cacheDirectory(), `iid-${process.pid}-${createHash("sha256").update(tag).digest("hex").slice(0, 8)}`);
+  const idFile = join(
+    cacheDirectory(),
+    `iid-${process.pid}-${createHash("sha256").update(tag).digest("hex").slice(0, 8)}`,
+  );
   const args = Object.entries(options.buildArgs ?? {}).flatMap(([name, value]) => ["--build-arg", `${name}=${value}`]);
   if (options.target !== undefined) args.push("--target", options.target);
   args.push(...(options.network ? ["--isolation", "chroot"] : ["--runtime", "runc", "--network", "none"]));
   try {
+    const [file, folder] = [resolve(dockerfile), resolve(context)];
     await buildah([
-      ...["bud", "--layers", "--pull-never", "--iidfile", idFile, ...args, "-t", tag],
-      ...["-f", resolve(dockerfile), resolve(context)],
+      ...words(`bud --layers --pull-never --cni-config-dir ${cacheDirectory("cni")}`),
+      ...args,
+      "--iidfile",
+      idFile,
+      "-t",
+      tag,
+      "-f",
+      file,
+      folder,
     ]);
     const id = readFileSync(idFile, "utf8").trim().replace("sha256:", "");
     const name = createHash("sha256").update(`${id} ${tag}`).digest("hex").slice(0, 24);
@@ -91,7 +112,7 @@ async function build(dockerfile: string, context: string, tag: string, options: 
     else {
       const partial = `${path}.${process.pid}`;
       rmSync(partial, { force: true });
-      await buildah(["push", id, `docker-archive:${partial}:${tag}`]);
+      await buildah(["push", ...policy(), id, `docker-archive:${partial}:${tag}`]);
       renameSync(partial, path);
       removeOld();
     }
@@ -104,19 +125,18 @@ async function build(dockerfile: string, context: string, tag: string, options: 
 /** buildah with a storage of our own, one at a time, in namespaces that end and unmount with it. */
 function buildah(argv: readonly string[]): Promise<string> {
   const storage = cacheDirectory("storage");
-  const policy = join(storage, "policy.json");
   const registries = join(storage, "registries.conf");
-  if (!existsSync(policy)) writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}\n');
   if (!existsSync(registries)) writeFileSync(registries, 'unqualified-search-registries = ["docker.io"]\n');
-  return exec(
-    [
-      ...["flock", join(storage, "lock")],
-      ...["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"],
-      ...["buildah", "--root", join(storage, "graph"), "--runroot", join(storage, "run"), "--storage-driver", "overlay"],
-      ...["--registries-conf", registries, "--signature-policy", policy, ...argv],
-    ],
-    { timeout: 1_800_000, env: { TMPDIR: cacheDirectory("tmp") } },
-  );
+  const options = flags({
+    root: join(storage, "graph"),
+    runroot: join(storage, "run"),
+    "storage-driver": "overlay",
+    "registries-conf": registries,
+  });
+  return exec(["flock", join(storage, "lock"), ...ALONE, "buildah", ...options, ...argv], {
+    timeout: 1_800_000,
+    env: { TMPDIR: cacheDirectory("tmp") },
+  });
 }
 
 /** Sees to it that the base image is in the storage. */
@@ -134,21 +154,19 @@ async function baseImage(say: Say): Promise<void> {
   const context = mkdtempSync(join(cacheDirectory(), "base-"));
   try {
     const root = join(context, "root");
-    await exec(
-      [
-        ...["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"],
-        ...["debootstrap", "--variant=minbase", `--include=${INCLUDE}`],
-        ...["--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", SUITE, root, await mirror()],
-      ],
-      { timeout: 1_800_000 },
-    );
+    const options = flags({
+      variant: "minbase",
+      include: INCLUDE,
+      keyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
+    });
+    await exec([...ALONE, "debootstrap", ...options, SUITE, root, await mirror()], { timeout: 1_800_000 });
     await furnish(root, node);
     await exec(["tar", "-C", root, "--numeric-owner", "-cf", join(context, "base.tar"), "."]);
     writeFileSync(
       join(context, "Dockerfile"),
       'FROM scratch\nADD base.tar /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["node"]\n',
     );
-    await buildah(["bud", "-t", name, "-f", join(context, "Dockerfile"), context]);
+    await buildah(["bud", ...policy(), "-t", name, "-f", join(context, "Dockerfile"), context]);
     await buildah(["tag", name, BASE_IMAGE]);
   } finally {
     rmSync(context, { recursive: true, force: true });
@@ -158,7 +176,15 @@ async function baseImage(say: Say): Promise<void> {
 
 /** What the published image has over Debian (Node, npm, a user), less what its "slim" variant lacks. */
 async function furnish(root: string, node: string): Promise<void> {
-  const gone = ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log", "dev"];
+  const gone = [
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "var/log",
+    "dev",
+  ];
   for (const path of gone) {
     rmSync(join(root, path), { recursive: true, force: true });
     mkdirSync(join(root, path));
@@ -173,7 +199,19 @@ async function furnish(root: string, node: string): Promise<void> {
       symlinkSync(`../lib/node_modules/npm/bin/${name}-cli.js`, join(root, "usr/local/bin", name));
   }
   await exec(["chroot", root, "groupadd", "--gid", "1000", "node"]);
-  await exec(["chroot", root, "useradd", "--uid", "1000", "--gid", "node", "--shell", "/bin/bash", "--create-home", "node"]);
+  await exec([
+    "chroot",
+    root,
+    "useradd",
+    "--uid",
+    "1000",
+    "--gid",
+    "node",
+    "--shell",
+    "/bin/bash",
+    "--create-home",
+    "node",
+  ]);
 }
 
 function nodeBinary(): string {

@@ -7,11 +7,21 @@
  * and whoever removes the directory has removed all that was written.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, openSync, closeSync, readFileSync, readdirSync, rmdirSync, rmSync, existsSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  existsSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { runSync, tool } from "../../src/local/command.ts";
 import { killIn } from "../../src/local/clean-up.ts";
-import { ClusterError, exec, until } from "./exec.ts";
+import { ClusterError, exec, until, words } from "./exec.ts";
 import {
   cgroupName,
   hostLink,
@@ -64,7 +74,8 @@ export class Node {
   /** Makes the node of a cluster whose state directory exists. */
   static async start(id: string): Promise<Node> {
     const state = stateDirectory(id);
-    for (const name of ["run/lock", "run/netns", "log", "lib", "logs", "pids"]) mkdirSync(join(state, name), { recursive: true });
+    for (const name of ["run/lock", "run/netns", "log", "lib", "logs", "pids"])
+      mkdirSync(join(state, name), { recursive: true });
     for (const [name, value] of Object.entries(KERNEL_SETTINGS)) {
       if (!existsSync(join("/proc/sys", name))) continue;
       mkdirSync(join(state, "kernel", dirname(name)), { recursive: true });
@@ -91,9 +102,19 @@ export class Node {
     const state = stateDirectory(this.id);
     const log = openSync(join(state, "logs", `${name}.log`), "a");
     try {
-      const [program, ...args] = this.command(["sh", "-c", 'echo $$ >"$0"; exec "$@"', join(state, "pids", name), ...argv]);
+      const [program, ...args] = this.command([
+        "sh",
+        "-c",
+        'echo $$ >"$0"; exec "$@"',
+        join(state, "pids", name),
+        ...argv,
+      ]);
       // Nothing of this process's environment but what programs need to find others; the proxies of a machine, say, are not theirs.
-      const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" };
+      const env = {
+        PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        HOME: "/root",
+        LANG: "C.UTF-8",
+      };
       const child = spawn(program!, args, { stdio: ["ignore", log, log], detached: true, env });
       child.unref();
       return child;
@@ -106,23 +127,23 @@ export class Node {
 async function hold(id: string): Promise<number> {
   const state = stateDirectory(id);
   const log = openSync(join(state, "logs", "node.log"), "a");
-  const child = spawn(
-    tool("nsenter"),
-    [
-      `--net=/run/netns/${nodeNamespace(id)}`,
-      ...[tool("unshare"), "--mount", "--propagation", "private", "--uts", "--pid", "--fork", "--kill-child=KILL", "--"],
-      ...[tool("bash"), "-c", HOLDER, state],
-    ],
-    { stdio: ["ignore", log, log, "pipe"], detached: true },
-  );
+  const alone = words("--mount --propagation private --uts --pid --fork --kill-child=KILL --");
+  const program = [tool("unshare"), ...alone, tool("bash"), "-c", HOLDER, state];
+  const child = spawn(tool("nsenter"), [`--net=/run/netns/${nodeNamespace(id)}`, ...program], {
+    stdio: ["ignore", log, log, "pipe"],
+    detached: true,
+  });
   closeSync(log);
   const ready = child.stdio[3]!;
   await new Promise<void>((resolve, reject) => {
-    ready.once("data", () => resolve());
     const failed = (): void =>
-      reject(new ClusterError(`The node did not start: ${readFileSync(join(state, "logs", "node.log"), "utf8").trim()}`));
+      reject(new ClusterError(`The node did not start: ${readText(join(state, "logs/node.log"))?.trim()}`));
     child.once("exit", failed);
     child.once("error", reject);
+    ready.once("data", () => {
+      child.off("exit", failed);
+      resolve();
+    });
   });
   ready.destroy();
   child.unref();
@@ -137,7 +158,8 @@ async function makeNetwork(id: string): Promise<void> {
   const node = nodeNamespace(id);
   const link = linkAddresses(id);
   const taken = (await exec(["ip", "-4", "route", "show", "to", "root", `${link.host}/30`])).trim();
-  if (taken !== "") throw new ClusterError(`Cluster "${id}" would use ${link.host}/30, but there is: ${taken}. Choose another id.`);
+  if (taken !== "")
+    throw new ClusterError(`Cluster "${id}" would use ${link.host}/30, but there is: ${taken}. Choose another id.`);
   await exec(["ip", "netns", "add", node]);
   await exec(["ip", "link", "add", hostLink(id), "type", "veth", "peer", "name", NODE_LINK, "netns", node]);
   await exec(["ip", "addr", "add", `${link.host}/30`, "dev", hostLink(id)]);
@@ -231,4 +253,9 @@ const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedA
 
 /** Waits until a program of the node is gone. */
 export const gone = (child: ChildProcess): Promise<true> =>
-  until(() => child.exitCode !== null || child.signalCode !== null, () => `process ${child.pid} does not end`, 30_000, 10);
+  until(
+    () => child.exitCode !== null || child.signalCode !== null,
+    () => `process ${child.pid} does not end`,
+    30_000,
+    10,
+  );

@@ -3,6 +3,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { flags } from "./exec.ts";
 import {
   API_PORT,
   cgroupName,
@@ -32,6 +33,8 @@ export interface Binaries {
 
 /** The sandbox image. Not to be pulled: each cluster imports it. */
 export const PAUSE_IMAGE = "localhost/heddle-pause:1";
+/** There are none; the default lies in /usr. */
+const VOLUME_PLUGINS = "/var/lib/kubelet/volume-plugins";
 const DOMAIN = "cluster.local";
 
 export const containerdSocket = (id: string): string => join(stateDirectory(id), "run/containerd/containerd.sock");
@@ -51,6 +54,8 @@ export function writeConfigs(id: string): void {
     `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd-opt"
 [grpc]
   address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -116,6 +121,7 @@ state = "/run/containerd"
     resolvConf: join(state, "config/resolv.conf"),
     containerRuntimeEndpoint: "unix:///run/containerd/containerd.sock",
     protectKernelDefaults: true,
+    volumePluginDir: VOLUME_PLUGINS,
     failSwapOn: false,
     maxPods: 250,
     registryPullQPS: 0,
@@ -162,43 +168,71 @@ export function commandOf(part: Part, id: string, { kube, coredns }: Binaries): 
   switch (part) {
     case "etcd": {
       const [client, peer] = ["http://127.0.0.1:2379", "http://127.0.0.1:2380"];
-      return [
-        ...[kube, "etcd", `--data-dir=${join(state, "etcd")}`, "--unsafe-no-fsync", "--log-level=warn"],
-        ...[`--listen-client-urls=${client}`, `--advertise-client-urls=${client}`],
-        ...[`--listen-peer-urls=${peer}`, `--initial-advertise-peer-urls=${peer}`, `--initial-cluster=default=${peer}`],
-      ];
+      const options = flags({
+        "data-dir": join(state, "etcd"),
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": `default=${peer}`,
+        // Its data die with the cluster.
+        "unsafe-no-fsync": true,
+        "log-level": "warn",
+      });
+      return [kube, part, ...options];
     }
-    case "kube-apiserver":
-      return [
-        ...[kube, "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", `--cert-dir=${join(state, "apiserver")}`],
-        ...["--bind-address=0.0.0.0", `--secure-port=${API_PORT}`, `--advertise-address=${NODE_ADDRESS}`],
-        ...[`--service-cluster-ip-range=${SERVICE_CIDR}`, "--allow-privileged=true"],
-        ...["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"],
-        ...[`--client-ca-file=${pki("ca.crt")}`, `--tls-cert-file=${pki("kube-apiserver.crt")}`],
-        `--tls-private-key-file=${pki("kube-apiserver.key")}`,
-        `--service-account-issuer=https://kubernetes.default.svc.${DOMAIN}`,
-        ...[`--service-account-key-file=${pki("sa.pub")}`, `--service-account-signing-key-file=${pki("sa.key")}`],
-        `--kubelet-client-certificate=${pki("kube-apiserver-kubelet-client.crt")}`,
-        `--kubelet-client-key=${pki("kube-apiserver-kubelet-client.key")}`,
+    case "kube-apiserver": {
+      const options = flags({
+        "etcd-servers": "http://127.0.0.1:2379",
+        "cert-dir": join(state, part),
+        "bind-address": "0.0.0.0",
+        "secure-port": API_PORT,
+        "advertise-address": NODE_ADDRESS,
+        "service-cluster-ip-range": SERVICE_CIDR,
+        "allow-privileged": true,
+        "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
+        "client-ca-file": pki("ca.crt"),
+        "tls-cert-file": pki("kube-apiserver.crt"),
+        "tls-private-key-file": pki("kube-apiserver.key"),
+        "service-account-issuer": `https://kubernetes.default.svc.${DOMAIN}`,
+        "service-account-key-file": pki("sa.pub"),
+        "service-account-signing-key-file": pki("sa.key"),
+        "kubelet-client-certificate": pki("kube-apiserver-kubelet-client.crt"),
+        "kubelet-client-key": pki("kube-apiserver-kubelet-client.key"),
+        "kubelet-preferred-address-types": "InternalIP",
         // Webhooks' pods are dialled directly.
-        ...["--kubelet-preferred-address-types=InternalIP", "--enable-aggregator-routing=true"],
-      ];
-    case "kube-controller-manager":
-      return [
-        ...[kube, part, `--kubeconfig=${pki(`${part}.kubeconfig`)}`, "--use-service-account-credentials"],
-        ...[`--service-account-private-key-file=${pki("sa.key")}`, `--root-ca-file=${pki("ca.crt")}`],
-        ...[`--cluster-signing-cert-file=${pki("ca.crt")}`, `--cluster-signing-key-file=${pki("ca.key")}`],
-        ...["--leader-elect=false", `--cert-dir=${join(state, part)}`],
-      ];
+        "enable-aggregator-routing": true,
+      });
+      return [kube, part, ...options];
+    }
+    case "kube-controller-manager": {
+      const options = flags({
+        kubeconfig: pki(`${part}.kubeconfig`),
+        "use-service-account-credentials": true,
+        "service-account-private-key-file": pki("sa.key"),
+        "root-ca-file": pki("ca.crt"),
+        "cluster-signing-cert-file": pki("ca.crt"),
+        "cluster-signing-key-file": pki("ca.key"),
+        "leader-elect": false,
+        "cert-dir": join(state, part),
+        "flex-volume-plugin-dir": VOLUME_PLUGINS,
+      });
+      return [kube, part, ...options];
+    }
     case "kube-scheduler":
-      return [kube, part, `--kubeconfig=${pki(`${part}.kubeconfig`)}`, "--leader-elect=false"];
+      return [kube, part, ...flags({ kubeconfig: pki(`${part}.kubeconfig`), "leader-elect": false })];
     case "containerd":
       return [part, "--config", config("containerd.toml")];
-    case "kubelet":
-      return [
-        ...[kube, part, `--config=${config("kubelet.yaml")}`, `--kubeconfig=${pki("kubelet.kubeconfig")}`],
-        ...[`--hostname-override=${NODE_NAME}`, `--node-ip=${NODE_ADDRESS}`],
-      ];
+    case "kubelet": {
+      const options = flags({
+        config: config("kubelet.yaml"),
+        kubeconfig: pki("kubelet.kubeconfig"),
+        "hostname-override": NODE_NAME,
+        "node-ip": NODE_ADDRESS,
+      });
+      return [kube, part, ...options];
+    }
     case "kube-proxy":
       return [kube, part, `--config=${config("kube-proxy.yaml")}`];
     case "coredns":

@@ -4,10 +4,10 @@
 import { generateKeyPairSync, webcrypto } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import * as x509 from "@peculiar/x509";
+import * as x509 from "../unit/ca/peculiar.ts";
 import { API_PORT, API_SERVICE_ADDRESS, NODE_ADDRESS, NODE_NAME } from "./paths.ts";
 
-x509.cryptoProvider.set(webcrypto as Crypto);
+x509.cryptoProvider.set(webcrypto as typeof globalThis.crypto);
 
 /** Names of clients, and what Kubernetes' own roles call them (Kubernetes' "PKI certificates and requirements"). */
 const CLIENTS = {
@@ -23,7 +23,13 @@ const CLIENTS = {
 export type Client = keyof typeof CLIENTS;
 
 /** Parts that get a kubeconfig; the admin's is for whoever is outside the node. */
-const KUBECONFIGS: readonly Client[] = ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"];
+const KUBECONFIGS: readonly Client[] = [
+  "kube-controller-manager",
+  "kube-scheduler",
+  "kube-proxy",
+  "kubelet",
+  "coredns",
+];
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const DAY = 86_400_000;
@@ -89,11 +95,9 @@ export async function makePki(directory: string, outside: string): Promise<void>
   writeFileSync(join(directory, "sa.key"), account.privateKey, { mode: 0o600 });
   writeFileSync(join(directory, "sa.pub"), account.publicKey);
   for (const name of KUBECONFIGS)
-    writeFileSync(
-      join(directory, `${name}.kubeconfig`),
-      kubeconfig(directory, name, `https://127.0.0.1:${API_PORT}`),
-      { mode: 0o600 },
-    );
+    writeFileSync(join(directory, `${name}.kubeconfig`), kubeconfig(directory, name, `https://127.0.0.1:${API_PORT}`), {
+      mode: 0o600,
+    });
 }
 
 /** A kubeconfig that holds all it needs. JSON is YAML. */
@@ -119,11 +123,16 @@ export function kubeconfig(directory: string, client: Client, server: string): s
   )}\n`;
 }
 
-const generate = (): Promise<CryptoKeyPair> =>
-  webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]) as Promise<CryptoKeyPair>;
+const generate = (): Promise<webcrypto.CryptoKeyPair> =>
+  webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]) as Promise<webcrypto.CryptoKeyPair>;
 
-async function write(directory: string, name: string, certificate: x509.X509Certificate, keys: CryptoKeyPair) {
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey as webcrypto.CryptoKey));
+async function write(
+  directory: string,
+  name: string,
+  certificate: x509.X509Certificate,
+  keys: webcrypto.CryptoKeyPair,
+) {
+  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey));
   const lines = pkcs8.toString("base64").replace(/.{64}/g, "$&\n").trimEnd();
   writeFileSync(join(directory, `${name}.crt`), `${certificate.toString("pem")}\n`);
   writeFileSync(join(directory, `${name}.key`), `-----BEGIN PRIVATE KEY-----\n${lines}\n-----END PRIVATE KEY-----\n`);

@@ -1,11 +1,17 @@
 /**
  * Every golden snapshot is accepted by the real Envoy, without a word about deprecated fields: by its validator, and by one that runs.
  */
+import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Authority } from "../../src/ca/authority.ts";
+import { contentHash } from "../../src/lib/hash.ts";
+import { compile } from "../../src/policy/compile.ts";
 import { identity } from "../../src/world/names.ts";
-import type { Resource } from "../../src/xds/resource.ts";
+import { apply, EMPTY_WORLD } from "../../src/world/world.ts";
+import { Builder } from "../../src/xds/build.ts";
+import { TYPES, type Resource } from "../../src/xds/resource.ts";
 import { ownCertificate, type Trust } from "../../src/xds/tls.ts";
+import { changes, start } from "../property/arbitrary.ts";
 import { ConfigFiles, staticBootstrap, type Json } from "../support/envoy-json.ts";
 import { envoyPath, EnvoyProcess, live, rejections, validate } from "../support/envoy-process.ts";
 import { CASES, readCase } from "../support/golden.ts";
@@ -47,6 +53,24 @@ describe.each(CASES)("golden %s", (name) => {
       expect(stats.get("runtime.deprecated_feature_use"), group).toBe(0);
     }
   });
+});
+
+test("random meshes are accepted by Envoy's validator", () => {
+  const worlds = fc.sample(changes({ min: 10, max: 40 }), { numRuns: 25, seed: 11 });
+  const tried = new Set<string>();
+  for (const list of worlds) {
+    const world = apply(EMPTY_WORLD, [...start, ...list]);
+    const { changed } = new Builder().mesh(compile(world).mesh, world, trust);
+    for (const [group, resources] of changed) {
+      const content = contentHash(TYPES.map((type) => [...resources[type].values()].map((r) => r.version)));
+      if (tried.has(content)) continue;
+      tried.add(content);
+      const { accepted, output, deprecated } = validate(envoy, staticBootstrap({ resources, secrets }));
+      expect(accepted, `${group}: ${output}`).toBe(true);
+      expect(deprecated, group).toEqual([]);
+    }
+  }
+  expect(tried.size).toBeGreaterThan(50);
 });
 
 /** Listeners take a free port of loopback instead of the sidecar's. */

@@ -1,5 +1,5 @@
 /** Random worlds: a small universe of objects, each of which takes a few shapes, so that they meet and miss one another often. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { Change } from "../../src/world/types.ts";
 import {
   gone,

@@ -1,7 +1,7 @@
 /**
  * What is compiled and built step by step is what is compiled and built from nothing: memo tables are invisible but for speed.
  */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compile, Compiler } from "../../src/policy/compile.ts";
 import type { Mesh } from "../../src/policy/ir.ts";
@@ -10,7 +10,7 @@ import type { Change } from "../../src/world/types.ts";
 import { apply, EMPTY_WORLD } from "../../src/world/world.ts";
 import { Builder, missing, type Built } from "../../src/xds/build.ts";
 import { TYPES, type Resources } from "../../src/xds/resource.ts";
-import { changedServices } from "../../src/pipeline.ts";
+import { changedServices } from "../../src/xds/endpoints.ts";
 import { change, changes, start } from "./arbitrary.ts";
 
 const TRUST = { bundle: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", trustDomain: "cluster.local" };

@@ -175,6 +175,7 @@ export function target(full: string, { to, from, rules, port }: TargetOptions): 
     sources: from.map(subject),
     rules: rules.map((rule) => {
       const [kind, of, ...matches] = rule.split(" ");
+      if (of === "broken") return { kind: kind as RuleRef["kind"], name: "", matches: [], broken: true };
       return { kind: kind as RuleRef["kind"], name: of ?? "", matches };
     }),
     ...(port === undefined ? {} : { port }),

@@ -12,7 +12,8 @@ import { bootstrap } from "../../src/injector/bootstrap.ts";
 import { hash } from "../../src/lib/hash.ts";
 import { TYPE_URLS, TYPES, type Resource, type Resources, type Type } from "../../src/xds/resource.ts";
 
-// deno-lint-ignore no-explicit-any
+// Messages of many types, as tests look into them.
+// oxlint-disable-next-line typescript/no-explicit-any
 export type Json = any;
 
 const MESSAGES = { CDS: Cluster, EDS: ClusterLoadAssignment, SDS: Secret, LDS: Listener, RDS: RouteConfiguration };

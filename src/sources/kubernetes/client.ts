@@ -101,7 +101,9 @@ export class KubernetesClient {
     const { namespace, labelSelector, fieldSelector, from, seconds, limits, heard } = options;
     const path = pathOf(resource, { namespace });
     const initial =
-      from === undefined ? { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" } : { resourceVersion: from };
+      from === undefined
+        ? { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" }
+        : { resourceVersion: from };
     const query = {
       watch: true,
       allowWatchBookmarks: true,

@@ -57,7 +57,7 @@ export interface ReflectorStatus {
 
 /** A watch that lasted so long, in milliseconds, was a good one: whatever ends it is no reason to wait long. */
 const GOOD = 5_000;
-/** Attempts to resume in a row that brought nothing, after which the resourceVersion itself is doubted. */
+/** Attempts in a row after which the resourceVersion itself is doubted: one event may be too large or broken, or the server restored from a backup. */
 const DOUBT = 3;
 const INITIAL_EVENTS_END = "k8s.io/initial-events-end";
 
@@ -79,6 +79,8 @@ export class Reflector {
   #streamed = true;
   #canStream = true;
   #page: number;
+  /** Attempts in a row to go on from `#version` that ended as if it were at fault. */
+  #doubts = 0;
   #trouble = "";
 
   constructor(options: ReflectorOptions) {
@@ -119,14 +121,14 @@ export class Reflector {
         failure = error;
       }
       if (signal.aborted) break;
+      // A list that worked goes on to its watch at once.
+      if (failure === undefined && this.#phase === "listing") continue;
       this.#ends++;
       ended(endOf(failure));
       if (isNotFound(failure)) {
         this.#version = undefined;
         return "absent";
       }
-      // A list that worked goes on to its watch at once.
-      if (failure === undefined && known === undefined && this.#version !== undefined && this.#phase === "listing") continue;
       const wait = this.#judge(failure, known, clock.now() - begun);
       this.#phase = "waiting";
       await pause(clock, wait, signal);
@@ -143,9 +145,10 @@ export class Reflector {
       this.#again.reset();
     }
     this.#say(failure);
-    if (isGone(failure) || (known !== undefined && this.#resume.failures >= DOUBT)) {
+    if (known !== undefined && isDoubtful(failure)) this.#doubts++;
+    if (isGone(failure) || this.#doubts >= DOUBT) {
       this.#version = undefined;
-      this.#resume.reset();
+      this.#doubts = 0;
     }
     if (this.#version !== undefined) {
       // Spread over a quarter of the time, for all kinds are listed together at the start.
@@ -207,9 +210,11 @@ export class Reflector {
       }
       if (initial) continue;
       this.#resume.reset();
+      this.#doubts = 0;
       this.#say(undefined);
     }
-    if (whole) throw noAnswer(`watch of ${this.#path}`, "BadAnswer", "the watch ended before all was sent that is there");
+    if (whole)
+      throw noAnswer(`watch of ${this.#path}`, "BadAnswer", "the watch ended before all was sent that is there");
   }
 
   #tell(to: Objects, type: WatchEvent["type"], object: Raw): void {
@@ -241,7 +246,7 @@ export class Reflector {
     const { log } = this.#options;
     this.#trouble = trouble;
     if (trouble === "") log.info("followed again", { path: this.#path });
-    else log.warn("cannot be followed now, tried again until it can", { path: this.#path, error: String(failure) });
+    else log.warn("cannot be followed now, tried again until it can", { path: this.#path, error: sentence(failure) });
   }
 }
 
@@ -250,6 +255,17 @@ const isInitialEventsEnd = (bookmark: Raw): boolean => {
   const annotations = isRaw(metadata) ? metadata["annotations"] : undefined;
   return isRaw(annotations) && annotations[INITIAL_EVENTS_END] === "true";
 };
+
+/** A message of ours is a sentence; anything else is a bug, whose place matters. */
+const sentence = (failure: unknown): string =>
+  failure instanceof ApiError ? failure.message : failure instanceof Error ? String(failure.stack) : String(failure);
+
+/** Whether trying the same again may fail for ever; not so when the server is away, busy, or refuses us. */
+function isDoubtful(failure: unknown): boolean {
+  if (!(failure instanceof ApiError)) return failure !== undefined;
+  if (failure.status === 0) return ["BadAnswer", "TooLarge", "Broken"].includes(failure.reason);
+  return [400, 422, 500, 504].includes(failure.status);
+}
 
 function endOf(failure: unknown): End {
   if (failure === undefined) return "closed";

@@ -119,7 +119,15 @@ test("pods are listed as kubectl does, in order", () => {
   const now = Date.parse("2026-01-01T00:03:12Z");
   const rows = [
     { ...row, ip: "10.0.0.1", startedAt: "2026-01-01T00:00:00Z" },
-    { ...row, namespace: "a", name: "late", phase: "Pending", ready: false, readyContainers: "0/2", reason: "no image" } as const,
+    {
+      ...row,
+      namespace: "a",
+      name: "late",
+      phase: "Pending",
+      ready: false,
+      readyContainers: "0/2",
+      reason: "no image",
+    } as const,
   ];
   expect(podTable(rows, now, false)).toEqual([
     "NAMESPACE   NAME    READY   STATUS    RESTARTS   AGE     IP",

@@ -104,7 +104,7 @@ describe("each setting", () => {
 
   test("with the pod's address the sidecar reaches the application there, in the address's family", () => {
     expect(added({ podIP: "10.1.0.7" })).toEqual([
-      "-I OUTPUT -p tcp -o lo -d 127.0.0.1/32 -m owner --uid-owner 1500 -j DNAT --to-destination 10.1.0.7",
+      "-I OUTPUT -p tcp -o lo -d 127.0.0.1/32 ! --dport 15000 -m owner --uid-owner 1500 -j DNAT --to-destination 10.1.0.7",
     ]);
     expect(added({ podIP: "10.1.0.7" }, "ipv6")).toEqual([]);
     expect(added({ podIP: "$POD_IP" })[0]).toMatch(/--to-destination \$POD_IP$/);

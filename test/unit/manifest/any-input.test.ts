@@ -151,7 +151,11 @@ function opened(value: unknown, kind: unknown): Set<string> {
   if (kind === "TrafficTarget") {
     const { sources, rules, destination } = value as TrafficTarget;
     const rule = rules.flatMap((one) =>
-      one.matches.length === 0 ? [`${one.name}:*`] : one.matches.map((match) => `${one.name}:${match}`),
+      one.broken
+        ? []
+        : one.matches.length === 0
+          ? [`${one.name}:*`]
+          : one.matches.map((match) => `${one.name}:${match}`),
     );
     return new Set(
       sources.flatMap((source) => rule.map((one) => `${source.namespace}/${source.name}>${destination.name}>${one}`)),

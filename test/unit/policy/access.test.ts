@@ -299,6 +299,16 @@ describe("ports", () => {
     expect(open).toEqual([5432]);
   });
 
+  test("row 21: a rule that could not be read opens nothing, and nothing opens wider for its absence", () => {
+    for (const kind of ["HTTPRouteGroup", "unknown"]) {
+      expect(allowed([`${kind} broken`, "TCPRoute r"], undefined, tcpRoute("a/r")).open).toEqual([5432]);
+    }
+    for (const kind of ["TCPRoute", "unknown"]) {
+      expect(allowed([`${kind} broken`, "HTTPRouteGroup all"]).open).toEqual([]);
+    }
+    expect(allowed(["UDPRoute broken", "HTTPRouteGroup all"]).open).toEqual([8080, 9090]);
+  });
+
   test("row 22: destination.port limits every rule of its target", () => {
     expect(allowed(["HTTPRouteGroup all"], 9090).open).toEqual([9090]);
     expect(allowed(["TCPRoute r"], 5432, tcpRoute("a/r")).open).toEqual([5432]);

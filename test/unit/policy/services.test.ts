@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Compiler } from "../../../src/policy/compile.ts";
 import { protocolOf } from "../../../src/policy/services.ts";
 import { PROBLEM_CODES, type ProblemCode } from "../../../src/world/types.ts";
 import {
@@ -12,7 +13,9 @@ import {
   target,
   tcpRoute,
   workload,
+  world,
 } from "../../support/build.ts";
+import { apply } from "../../../src/world/world.ts";
 import { meshOf } from "./support.ts";
 
 const port = (name: string, appProtocol?: string) => ({
@@ -148,6 +151,32 @@ describe("groups", () => {
     expect(mesh.policy("b/web").outbound).not.toBe(mesh.policy("a/web").outbound);
     expect(mesh.policy("b/web").outbound.key).toBe(mesh.policy("a/web").outbound.key);
   });
+});
+
+test("clients of the same reach share it, whichever round each of them came in", () => {
+  const compiler = new Compiler();
+  const rules = { to: "a/api", rules: ["HTTPRouteGroup g"] };
+  const opens = (...from: string[]) => target("a/t", { ...rules, from });
+  let now = world(
+    namespace("a"),
+    app("a/api"),
+    pods(workload("a/one")),
+    pods(workload("a/two")),
+    pods(workload("a/three")),
+    routeGroup("a/g", [{ name: "m" }]),
+    opens("a/one", "a/two"),
+  );
+  const shared = (...names: string[]) => {
+    const { mesh } = compiler.compile(now);
+    const found = [...mesh.groups.values()].filter((g) => names.includes(g.identity)).map((g) => g.outbound);
+    expect(found).toHaveLength(names.length);
+    return new Set(found).size;
+  };
+  expect(shared("a/one", "a/two")).toBe(1);
+  now = apply(now, [service("a/unrelated", { ports: [] })]);
+  expect(shared("a/one", "a/two")).toBe(1);
+  now = apply(now, [opens("a/one", "a/two", "a/three")]);
+  expect(shared("a/one", "a/two", "a/three")).toBe(1);
 });
 
 test("every code that policy may report is reported by one bad world, in words that say what follows", () => {

@@ -1,6 +1,6 @@
 /** A mesh that is built step by step, as the pipeline does it, and the messages that come out. */
 import { Compiler } from "../../../src/policy/compile.ts";
-import { changedServices } from "../../../src/pipeline.ts";
+import { changedServices } from "../../../src/xds/endpoints.ts";
 import { Store } from "../../../src/world/store.ts";
 import { Builder, type Built } from "../../../src/xds/build.ts";
 import { TYPES, type Resources } from "../../../src/xds/resource.ts";

@@ -1,0 +1,36 @@
+/**
+ * Looks into JSON of which nothing is known, without ever throwing. Knows no Kubernetes.
+ */
+
+/** A map as it came from JSON or YAML. */
+export type Raw = Readonly<Record<string, unknown>>;
+
+export const isMap = (value: unknown): value is Raw =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** The map at this key, or an empty one. Only own keys count: `__proto__` and `constructor` are keys like others. */
+export const mapAt = (value: unknown, key: string): Raw => {
+  const found = at(value, key);
+  return isMap(found) ? found : {};
+};
+
+/** The list at this key, or an empty one. */
+export const listAt = (value: unknown, key: string): readonly unknown[] => {
+  const found = at(value, key);
+  return Array.isArray(found) ? found : [];
+};
+
+/** The text at this key, or "". */
+export const textAt = (value: unknown, key: string): string => {
+  const found = at(value, key);
+  return typeof found === "string" ? found : "";
+};
+
+export const at = (value: unknown, key: string): unknown =>
+  isMap(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+
+/** Whether there is something: Kubernetes drops null fields, so null is absent. */
+export const given = (value: unknown): boolean => value !== undefined && value !== null;
+
+/** What a user wrote, short enough for a sentence, on one line. */
+export const quote = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
