@@ -6,20 +6,24 @@ import { fork } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { bundle } from "../scripts/bundle.ts";
+import { build } from "esbuild";
 import type { FromController, Start } from "../src/up/messages.ts";
-import { Peer } from "./rpc.ts";
-import type { Heddle } from "./subject.ts";
+import { Peer, type Handlers } from "./rpc.ts";
+import type { FloorSubject, Heddle } from "./subject.ts";
 import { print, rounded, type Row } from "./table.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const SERVICES = 1_000;
 const WATCHED = 250;
+const STREAMS = WATCHED * 4;
 /** Milliseconds after which a process is taken as idle. */
 const IDLE = 2_000;
 const MB = 1e6;
 /** So that the process can be made to collect garbage from outside. */
 const COLLECT = "data:text/javascript,process.on('SIGUSR2', () => { gc(); gc(); })";
+
+/** Some dependencies are CommonJS and call `require`. */
+const BANNER = `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);`;
 
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
@@ -28,13 +32,22 @@ export async function memory(): Promise<void> {
   try {
     const source = join(ROOT, "src/up/controller.ts");
     const bundled = join(dir, "controller.mjs");
-    await bundle(bundled);
+    await build({
+      entryPoints: [source],
+      outfile: bundled,
+      bundle: true,
+      platform: "node",
+      format: "esm",
+      minifySyntax: true,
+      logLevel: "warning",
+      banner: { js: BANNER },
+    });
     const cache = { NODE_COMPILE_CACHE: join(dir, "cache") };
     const rows = [await idle("from source", source, dir)];
     // Fills the cache, which is written when the process ends.
     await idle("", source, dir, cache);
     rows.push(await idle("from source, compiled code cached", source, dir, cache));
-    rows.push(await idle("bundled (scripts/bundle.ts)", bundled, dir));
+    rows.push(await idle("bundled, as the image runs", bundled, dir));
     print("Idle control plane with the bookstore, resident memory, MB", rows, [
       "goal: 120 or less; code: pages of files, mostly of Node itself, shared with other processes that run it",
     ]);
@@ -92,7 +105,7 @@ async function idle(name: string, entry: string, dir: string, env: NodeJS.Proces
       "ready after ms": Math.round(ready),
     };
   } finally {
-    child.disconnect();
+    if (child.connected) child.disconnect();
     await gone;
   }
 }
@@ -104,29 +117,46 @@ function status(pid: number | undefined): Record<"VmRSS" | "RssAnon" | "RssFile"
 }
 
 async function streams(): Promise<void> {
-  const heddle = new Peer<Heddle>(
-    join(import.meta.dirname, "subject.ts"),
-    ["heddle", `${SERVICES}`, `${WATCHED}`],
-    ["--expose-gc"],
-  );
+  const args = [`${SERVICES}`, `${WATCHED}`];
+  const subject = <H extends Handlers>(name: string) =>
+    new Peer<H>(join(import.meta.dirname, "subject.ts"), [name, ...args], ["--expose-gc"]);
+  const rows: Row[] = [];
+  const heddle = subject<Heddle>("heddle");
+  let bytes: number;
   try {
     await heddle.ask("prepare", undefined);
     const none = await heddle.ask("memory", undefined);
-    await heddle.ask("connect", undefined);
-    const all = await heddle.ask("memory", undefined);
-    const count = WATCHED * 4;
-    const row = (of: string, field: keyof NodeJS.MemoryUsage): Row => ({
-      memory: of,
-      "MB at 0": rounded(none[field] / MB),
-      [`MB at ${count}`]: rounded(all[field] / MB),
-      "KB a stream": rounded((all[field] - none[field]) / count / 1024),
-    });
-    print(
-      `Server of ${SERVICES} Services, at 0 and ${count} mTLS delta streams, after gc`,
-      [row("RSS", "rss"), row("of it JavaScript objects", "heapUsed"), row("of it buffers and the like", "external")],
-      ["goal: RSS of a stream 110 KB or less; what is neither objects nor buffers is TLS and sockets"],
-    );
+    ({ bytes } = await heddle.ask("connect", undefined));
+    rows.push(perStream("heddle", none, await heddle.ask("memory", undefined)));
   } finally {
     await heddle.end();
   }
+  const floor = subject<FloorSubject>("floor");
+  try {
+    await floor.ask("prepare", undefined);
+    const none = await floor.ask("memory", undefined);
+    await floor.ask("connect", undefined);
+    rows.push(perStream("floor, nothing sent", none, await floor.ask("memory", undefined)));
+    await floor.ask("fill", bytes);
+    rows.push(perStream("floor, as many bytes sent", none, await floor.ask("memory", undefined)));
+  } finally {
+    await floor.end();
+  }
+  print(`Server of ${SERVICES} Services with ${STREAMS} mTLS delta streams against none, after gc`, rows, [
+    `KB (1024) a stream; ${Math.round(bytes / 1024)} KB of configuration were sent to each; goal: 110 or less`,
+    "native: what is neither JavaScript objects nor buffers, which is TLS, HTTP/2 and sockets",
+  ]);
+}
+
+function perStream(server: string, none: NodeJS.MemoryUsage, all: NodeJS.MemoryUsage): Row {
+  const each = (of: (usage: NodeJS.MemoryUsage) => number) => rounded((of(all) - of(none)) / STREAMS / 1024);
+  return {
+    server,
+    "RSS MB at none": rounded(none.rss / MB),
+    "RSS a stream": each(({ rss }) => rss),
+    objects: each(({ heapUsed }) => heapUsed),
+    "heap not used": each(({ heapTotal, heapUsed }) => heapTotal - heapUsed),
+    buffers: each(({ external }) => external),
+    native: each(({ rss, heapTotal, external }) => rss - heapTotal - external),
+  };
 }

@@ -3,6 +3,8 @@
  * Its proxies have another process, so time and memory are the server's own.
  */
 import { join } from "node:path";
+import { Envelope } from "../src/ads/envelope.ts";
+import type { Response } from "../src/ads/subscription.ts";
 import { Authority } from "../src/ca/authority.ts";
 import type { SecretStore, StoredRoot } from "../src/ca/store.ts";
 import { serve, SERVER_NAMES } from "../src/serve.ts";
@@ -10,6 +12,7 @@ import type { Sink } from "../src/sources/sink.ts";
 import { silent } from "../src/telemetry/log.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import type { Identity } from "../src/world/names.ts";
+import { resource } from "../src/xds/resource.ts";
 import { startFloor } from "./floor.ts";
 import { benchMesh, type BenchMesh } from "./mesh.ts";
 import type { Connect, Proxies, Sent } from "./proxies.ts";
@@ -77,6 +80,7 @@ async function heddle({ services, watched }: Size) {
   let sink: Sink | undefined;
   let acks = 0;
   let responses = 0;
+  let bytes = 0;
   let last = 0;
   let publish = 0;
   let published = 0;
@@ -87,6 +91,7 @@ async function heddle({ services, watched }: Size) {
     acked();
   });
   watch(metrics.responses, "inc", () => responses++);
+  watch(metrics.bytesSent, "inc", (...[, count]) => (bytes += Number(count)));
   watch(metrics.publishTime, "observe", (...[seconds]) => {
     publish = Number(seconds) * 1000;
     published = performance.now();
@@ -131,13 +136,13 @@ async function heddle({ services, watched }: Size) {
     async prepare(): Promise<void> {
       issued = await certificates(plane.authority, mesh);
     },
-    /** Resolves with milliseconds until every proxy has all that it may have. */
-    async connect(): Promise<number> {
+    /** Resolves when every proxy has all that it may have: after so many milliseconds, with so many bytes to each. */
+    async connect(): Promise<{ ms: number; bytes: number }> {
       peer = await connect(plane.authority, issued, plane.port, true);
       const start = performance.now();
       while (plane.proxies().length < mesh.proxies.length) await pause(20);
       await quiet();
-      return last - start;
+      return { ms: last - start, bytes: Math.round(bytes / mesh.proxies.length) };
     },
     /** Makes a change and notes what was sent: rounds of the same parity bring the same. */
     async note({ edit, round }: { edit: number; round: number }): Promise<readonly Sent[]> {
@@ -182,12 +187,24 @@ async function floor({ services, watched }: Size) {
     privateKey: privateKey.revealPem(),
     clientRoots: authority.bundle.pem,
   });
+  let issued: Connect["proxies"] = [];
   const plans = new Map<string, readonly Sent[]>();
   return {
+    memory,
+    async prepare(): Promise<void> {
+      issued = await certificates(authority, mesh);
+    },
     async connect(): Promise<void> {
-      await connect(authority, await certificates(authority, mesh), server.port, false);
+      await connect(authority, issued, server.port, false);
       while (server.streams() < mesh.proxies.length) await pause(20);
       await pause(QUIET);
+    },
+    /** Gives every proxy one response of so many bytes. */
+    fill(bytes: number): Promise<number> {
+      const filler = resource("CDS", "filler", new Uint8Array(bytes));
+      const whole: Response = { type: "CDS", nonce: "1", version: "", resources: [filler], removed: [], shared: {} };
+      const response = new Envelope().encode("delta", whole);
+      return server.push(mesh.proxies.map(({ id }) => ({ proxy: id, bytes: response })));
     },
     /** What is pushed in rounds of this parity. */
     plan({ edit, round, sent }: { edit: number; round: number; sent: readonly Sent[] }): void {

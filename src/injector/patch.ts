@@ -6,7 +6,7 @@ import { ANNOTATION_INJECTION, LABEL_PROXY_UUID, mustInject, parseToggle } from 
 import type { Namespace } from "../world/types.ts";
 import { annotationsOf, settingsForPod } from "./annotations.ts";
 import { envoyContainer, holdContainer, identityVolume, initContainer, PROXY_UUID_VARIABLE } from "./containers.ts";
-import { INBOUND_PORT, OUTBOUND_PORT, SIDECAR_PORTS } from "./iptables.ts";
+import { ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_UID, SIDECAR_PORTS } from "./iptables.ts";
 import { at, given, isMap, listAt, mapAt, quote, textAt, type Raw } from "./json.ts";
 import { pointer, type Operation } from "./json-patch.ts";
 import { probeListeners } from "./probe-listeners.ts";
@@ -105,13 +105,12 @@ function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace
       );
   }
   patch.push(...insert(spec, ["spec"], "volumes", [identityVolume(settings)], "-"));
-  patch.push(...marked(pod, "labels", { [LABEL_PROXY_UUID]: uuid }));
   for (const [key, value] of Object.entries(annotationsOf(pod)))
     if (Object.hasOwn(marks, key) && marks[key] !== value)
       warnings.push(
         `annotation ${key} was ${quote(value)} and is now ${quote(marks[key] ?? "")}: the sidecar is scraped.`,
       );
-  patch.push(...marked(pod, "annotations", marks));
+  patch.push(...marked(pod, { labels: { [LABEL_PROXY_UUID]: uuid }, annotations: marks }));
   return { patch, injected: true, warnings };
 }
 
@@ -158,15 +157,26 @@ function insert(
   }));
 }
 
-/** Sets labels or annotations that are not so already. */
-function marked(pod: unknown, key: "labels" | "annotations", values: Readonly<Record<string, string>>): Operation[] {
+/** Sets labels and annotations that are not so already. */
+function marked(
+  pod: unknown,
+  values: Partial<Record<"labels" | "annotations", Readonly<Record<string, string>>>>,
+): Operation[] {
   const metadata = at(pod, "metadata");
-  const old = at(metadata, key);
-  const fresh = Object.entries(values).filter(([name, value]) => at(old, name) !== value);
-  if (fresh.length === 0) return [];
-  if (!isMap(metadata)) return [{ op: "add", path: pointer("metadata"), value: { [key]: Object.fromEntries(fresh) } }];
-  if (!isMap(old)) return [{ op: "add", path: pointer("metadata", key), value: Object.fromEntries(fresh) }];
-  return fresh.map(([name, value]) => ({ op: "add", path: pointer("metadata", key, name), value }));
+  const operations: Operation[] = [];
+  // A pod of a template has no metadata at all, perhaps.
+  if (!isMap(metadata)) operations.push({ op: "add", path: pointer("metadata"), value: {} });
+  for (const [key, wanted] of Object.entries(values)) {
+    const old = at(metadata, key);
+    const fresh = Object.entries(wanted).filter(([name, value]) => at(old, name) !== value);
+    if (fresh.length === 0) continue;
+    if (!isMap(old)) operations.push({ op: "add", path: pointer("metadata", key), value: Object.fromEntries(fresh) });
+    else
+      operations.push(
+        ...fresh.map(([name, value]): Operation => ({ op: "add", path: pointer("metadata", key, name), value })),
+      );
+  }
+  return operations;
 }
 
 /** Pods that are not ours to change: a sentence. */
@@ -198,15 +208,18 @@ function relabel(pod: unknown, envoy: Raw, uuid: string): Injection {
   const variable = listAt(envoy, "env").find((one) => textAt(one, "name") === PROXY_UUID_VARIABLE);
   const source = textAt(at(at(variable, "valueFrom"), "fieldRef"), "fieldPath");
   const value = source === "metadata.uid" ? PROXY_UUID_OF_POD : uuid;
-  return { patch: marked(pod, "labels", { [LABEL_PROXY_UUID]: value }), injected: false, warnings };
+  return { patch: marked(pod, { labels: { [LABEL_PROXY_UUID]: value } }), injected: false, warnings };
 }
 
-/** Names or ports of the pod's own that the sidecar needs: a sentence. */
+/** Names, ports or a user of the pod's own that are the sidecar's: a sentence. */
 function clashOf(spec: Raw): string | undefined {
+  const user = `as user ${PROXY_UID}, which is the sidecar's: what it sends would pass the sidecar by; use another user.`;
+  if (at(at(spec, "securityContext"), "runAsUser") === PROXY_UID) return `the pod runs ${user}`;
   const ours = [INIT_CONTAINER, ENVOY_CONTAINER, HOLD_CONTAINER];
   for (const container of [...listAt(spec, "initContainers"), ...listAt(spec, "containers")]) {
     const name = textAt(container, "name");
     if (ours.includes(name)) return `a container is named ${name}, as one of the sidecar's; give it another name.`;
+    if (at(at(container, "securityContext"), "runAsUser") === PROXY_UID) return `container ${name} runs ${user}`;
     for (const port of portsOf({ containers: [container] }))
       if (RESERVED.has(port)) return `container ${name} has port ${port}, which the sidecar uses; use another one.`;
   }
@@ -215,7 +228,7 @@ function clashOf(spec: Raw): string | undefined {
   return undefined;
 }
 
-const RESERVED: ReadonlySet<number> = new Set([15000, OUTBOUND_PORT, INBOUND_PORT, ...SIDECAR_PORTS]);
+const RESERVED: ReadonlySet<number> = new Set([ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, ...SIDECAR_PORTS]);
 
 /** TCP ports that containers declare. */
 function portsOf(spec: Raw): number[] {

@@ -155,9 +155,17 @@ export class Cluster {
     return exec(["ctr", "--address", containerdSocket(this.id), "--namespace", "k8s.io", ...args]);
   }
 
-  /** Puts an archive (of `buildImage`, `docker save` or OCI) into the node, under the name that it bears. */
-  async importImage(archive: string): Promise<void> {
-    await this.ctr(["images", "import", archive]);
+  /**
+   * Puts an archive (of `buildImage` or `docker save`) into the node, under the name that it bears and under `more` names: whole
+   * ones, as `docker.io/team/app:tag`, or with a digest that need not be its own (`docker.io/team/app@sha256:…`; the kubelet asks
+   * for `team/app:tag@sha256:…` under it).
+   */
+  async importImage(archive: string, more: readonly string[] = []): Promise<void> {
+    const said = await this.ctr(["images", "import", archive]);
+    if (more.length === 0) return;
+    const name = /^unpacking (\S+) /m.exec(said)?.[1];
+    if (name === undefined) throw new ClusterError(`${archive} bears no name.`);
+    await this.ctr(["images", "tag", "--force", name, ...more]);
   }
 
   /**

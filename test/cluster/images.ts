@@ -32,8 +32,9 @@ export const BASE_IMAGE = "docker.io/library/node:24-bookworm-slim";
 const RECIPE = 1;
 const INCLUDE = "ca-certificates";
 const SUITE = "bookworm";
+const DAY = 86_400_000;
 /** Archives that nobody asked for in so many milliseconds are removed. */
-const KEEP = 14 * 86_400_000;
+const KEEP = 14 * DAY;
 
 export interface BuildOptions {
   readonly buildArgs?: Readonly<Record<string, string>>;
@@ -63,7 +64,7 @@ export async function pauseImage(say: Say): Promise<string> {
   const pause = await binary("pause", say);
   const path = join(cacheDirectory("images"), `${pause.split("/").at(-1)}.tar`);
   if (existsSync(path)) return path;
-  const context = mkdtempSync(join(cacheDirectory(), "pause-"));
+  const context = mkdtempSync(join(cacheDirectory("tmp"), "pause-"));
   try {
     copyFileSync(pause, join(context, "pause"));
     writeFileSync(
@@ -85,26 +86,14 @@ function policy(): string[] {
 }
 
 async function build(dockerfile: string, context: string, tag: string, options: BuildOptions): Promise<string> {
-  const idFile = join(
-    cacheDirectory(),
-    `iid-${process.pid}-${createHash("sha256").update(tag).digest("hex").slice(0, 8)}`,
-  );
+  const folder = mkdtempSync(join(cacheDirectory("tmp"), "build-"));
+  const idFile = join(folder, "id");
   const args = Object.entries(options.buildArgs ?? {}).flatMap(([name, value]) => ["--build-arg", `${name}=${value}`]);
   if (options.target !== undefined) args.push("--target", options.target);
   args.push(...(options.network ? ["--isolation", "chroot"] : ["--runtime", "runc", "--network", "none"]));
   try {
-    const [file, folder] = [resolve(dockerfile), resolve(context)];
-    await buildah([
-      ...words(`bud --layers --pull-never --cni-config-dir ${cacheDirectory("cni")}`),
-      ...args,
-      "--iidfile",
-      idFile,
-      "-t",
-      tag,
-      "-f",
-      file,
-      folder,
-    ]);
+    const from = ["--iidfile", idFile, "-t", tag, "-f", resolve(dockerfile), resolve(context)];
+    await buildah([...words("bud --layers --pull-never"), ...policy(), ...args, ...from]);
     const id = readFileSync(idFile, "utf8").trim().replace("sha256:", "");
     const name = createHash("sha256").update(`${id} ${tag}`).digest("hex").slice(0, 24);
     const path = join(cacheDirectory("images"), `${name}.tar`);
@@ -118,7 +107,7 @@ async function build(dockerfile: string, context: string, tag: string, options: 
     }
     return path;
   } finally {
-    rmSync(idFile, { force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -127,6 +116,9 @@ function buildah(argv: readonly string[]): Promise<string> {
   const storage = cacheDirectory("storage");
   const registries = join(storage, "registries.conf");
   if (!existsSync(registries)) writeFileSync(registries, 'unqualified-search-registries = ["docker.io"]\n');
+  const settings = join(storage, "containers.conf");
+  // Its default lies in /etc.
+  if (!existsSync(settings)) writeFileSync(settings, `[network]\nnetwork_config_dir = "${join(storage, "network")}"\n`);
   const options = flags({
     root: join(storage, "graph"),
     runroot: join(storage, "run"),
@@ -135,14 +127,14 @@ function buildah(argv: readonly string[]): Promise<string> {
   });
   return exec(["flock", join(storage, "lock"), ...ALONE, "buildah", ...options, ...argv], {
     timeout: 1_800_000,
-    env: { TMPDIR: cacheDirectory("tmp") },
+    env: { TMPDIR: cacheDirectory("tmp"), CONTAINERS_CONF: settings },
   });
 }
 
 /** Sees to it that the base image is in the storage. */
 async function baseImage(say: Say): Promise<void> {
-  const node = nodeBinary();
-  const made = createHash("sha256").update([RECIPE, SUITE, INCLUDE, process.arch, `${statSync(node).size}`].join(" "));
+  const { node, version } = pinnedNode();
+  const made = createHash("sha256").update([RECIPE, SUITE, INCLUDE, process.arch, version].join(" "));
   const name = `localhost/heddle-base:${made.digest("hex").slice(0, 16)}`;
   const have = await buildah(["images", "--quiet", "--no-trunc", name]).catch(() => "");
   if (have.trim() !== "") {
@@ -151,7 +143,7 @@ async function baseImage(say: Say): Promise<void> {
   }
   say(`making the base image with debootstrap (about 1 min, once)`);
   const begin = performance.now();
-  const context = mkdtempSync(join(cacheDirectory(), "base-"));
+  const context = mkdtempSync(join(cacheDirectory("tmp"), "base-"));
   try {
     const root = join(context, "root");
     const options = flags({
@@ -214,10 +206,13 @@ async function furnish(root: string, node: string): Promise<void> {
   ]);
 }
 
-function nodeBinary(): string {
-  const path = resolve(import.meta.dirname, `../../node_modules/node-linux-${process.arch}/bin/node`);
-  if (existsSync(path)) return path;
-  throw new ClusterError(`${path} is missing: run "npm ci" first.`);
+/** The Node that package.json pins, as npm unpacked it. */
+function pinnedNode(): { readonly node: string; readonly version: string } {
+  const folder = resolve(import.meta.dirname, `../../node_modules/node-linux-${process.arch}`);
+  const node = join(folder, "bin/node");
+  if (!existsSync(node)) throw new ClusterError(`${node} is missing: run "npm ci" first.`);
+  const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { version: string };
+  return { node, version };
 }
 
 /** The mirror that the machine itself uses, when it is a Debian. */
@@ -228,10 +223,15 @@ async function mirror(): Promise<string> {
   return own?.split("|")[2] ?? "http://deb.debian.org/debian";
 }
 
+/** Removes archives that nobody wants any more, and what an interrupted build left. */
 function removeOld(): void {
-  const directory = cacheDirectory("images");
-  for (const name of readdirSync(directory)) {
-    const path = join(directory, name);
-    if (Date.now() - statSync(path).mtimeMs > KEEP && !name.startsWith("pause-")) rmSync(path, { force: true });
-  }
+  for (const [directory, keep] of [
+    [cacheDirectory("images"), KEEP],
+    [cacheDirectory("tmp"), DAY],
+  ] as const)
+    for (const name of readdirSync(directory)) {
+      const path = join(directory, name);
+      const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: Infinity };
+      if (Date.now() - mtimeMs > keep && !name.startsWith("pause-")) rmSync(path, { recursive: true, force: true });
+    }
 }

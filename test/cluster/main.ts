@@ -34,8 +34,9 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.stop) {
-    if (!isClusterId(id) || !existsSync(stateDirectory(id))) throw new ClusterError(`There is no cluster "${id}".`);
-    cleanUp(id);
+    const existed = isClusterId(id) && existsSync(stateDirectory(id));
+    if (isClusterId(id)) cleanUp(id);
+    if (!existed) throw new ClusterError(`There is no cluster "${id}".`);
     say(`cluster "${id}" is stopped and removed`);
     return 0;
   }

@@ -80,7 +80,7 @@ state = "/run/containerd"
   write("registry.yaml", {
     version: "0.1",
     log: { level: "warn" },
-    storage: { filesystem: { rootdirectory: join(state, "registry") }, delete: { enabled: true } },
+    storage: { filesystem: { rootdirectory: "/var/lib/registry" }, delete: { enabled: true } },
     http: { addr: `:${REGISTRY_PORT}` },
   });
   write("cni/10-bridge.conflist", {
@@ -169,7 +169,7 @@ export function commandOf(part: Part, id: string, { kube, coredns }: Binaries): 
     case "etcd": {
       const [client, peer] = ["http://127.0.0.1:2379", "http://127.0.0.1:2380"];
       const options = flags({
-        "data-dir": join(state, "etcd"),
+        "data-dir": "/var/lib/etcd",
         "listen-client-urls": client,
         "advertise-client-urls": client,
         "listen-peer-urls": peer,
@@ -217,6 +217,9 @@ export function commandOf(part: Part, id: string, { kube, coredns }: Binaries): 
         "leader-elect": false,
         "cert-dir": join(state, part),
         "flex-volume-plugin-dir": VOLUME_PLUGINS,
+        // Its own limit of 20 requests/s makes its start 4 s long.
+        "kube-api-qps": 1000,
+        "kube-api-burst": 2000,
       });
       return [kube, part, ...options];
     }

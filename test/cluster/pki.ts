@@ -7,7 +7,7 @@ import { join } from "node:path";
 import * as x509 from "../unit/ca/peculiar.ts";
 import { API_PORT, API_SERVICE_ADDRESS, NODE_ADDRESS, NODE_NAME } from "./paths.ts";
 
-x509.cryptoProvider.set(webcrypto as typeof globalThis.crypto);
+x509.cryptoProvider.set(webcrypto);
 
 /** Names of clients, and what Kubernetes' own roles call them (Kubernetes' "PKI certificates and requirements"). */
 const CLIENTS = {
@@ -124,7 +124,7 @@ export function kubeconfig(directory: string, client: Client, server: string): s
 }
 
 const generate = (): Promise<webcrypto.CryptoKeyPair> =>
-  webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]) as Promise<webcrypto.CryptoKeyPair>;
+  webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 
 async function write(
   directory: string,

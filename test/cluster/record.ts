@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import { isAlive, list, type Owner, startTime } from "../../src/local/record.ts";
 import { ClusterError } from "./exec.ts";
-import { cleanUp } from "./node.ts";
+import { cleanUp, nodeRuns } from "./node.ts";
 import { isClusterId, makeStateRoot, STATE_ROOT, stateDirectory } from "./paths.ts";
 
 export interface ClusterRecord {
@@ -13,7 +13,7 @@ export interface ClusterRecord {
   /** The process whose cluster it is: when that has gone, the cluster goes. Undefined for one that stays until it is stopped. */
   readonly owner?: Owner;
   readonly startedAt: string;
-  /** All parts have been started. A cluster that was to stay but never got there is rubbish. */
+  /** All parts have been started. */
   readonly ready: boolean;
 }
 
@@ -63,7 +63,7 @@ export function cleanUpDead(): string[] {
       const record = readRecord(id);
       // Without a record it is just starting, unless it is old.
       if (record === undefined) return Date.now() - statSync(stateDirectory(id)).mtimeMs > 10_000;
-      return record.owner ? !isAlive(record.owner) : !record.ready;
+      return record.owner ? !isAlive(record.owner) : !record.ready || !nodeRuns(id);
     });
   for (const id of dead) cleanUp(id);
   return dead;

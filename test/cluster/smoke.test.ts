@@ -8,10 +8,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runSync } from "../../src/local/command.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
-import { until } from "./exec.ts";
+import { exec, until } from "./exec.ts";
 import { buildImage } from "./images.ts";
 import { cgroupName, hostLink, nodeNamespace, stateDirectory } from "./paths.ts";
 import { cleanUpDead } from "./record.ts";
+import { envoyImage, helm } from "./users-tools.ts";
 
 const IMAGE = "heddle-smoke:test";
 const NS = "smoke";
@@ -191,6 +192,40 @@ describe("a whole Kubernetes", () => {
     await cluster.kubectl(["wait", "-n", NS, "pod/pulled", "--for=condition=Ready", "--timeout=60s"]);
     const events = await cluster.kubectl(["get", "events", "-n", NS, "-o", "jsonpath={.items[*].message}"]);
     expect(events).toContain('Successfully pulled image "team/pulled:1"');
+  });
+
+  test("runs an image under a name with a digest, and Envoy's", async () => {
+    const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
+    await cluster.importImage(await envoyImage("envoyproxy/envoy:distroless-v1.40.0", say), [
+      `docker.io/envoyproxy/envoy@${digest}`,
+    ]);
+    const envoy = {
+      name: "envoy",
+      image: `envoyproxy/envoy:distroless-v1.40.0@${digest}`,
+      imagePullPolicy: "IfNotPresent",
+      args: ["--version"],
+      securityContext: { runAsUser: 1500 },
+    };
+    const spec = { containers: [envoy], restartPolicy: "Never" };
+    const pod = { apiVersion: "v1", kind: "Pod", metadata: { name: "envoy", namespace: NS }, spec };
+    await cluster.kubectl(["apply", "-f", "-"], JSON.stringify(pod));
+    await cluster.kubectl(["wait", "-n", NS, "pod/envoy", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"]);
+    expect(await cluster.kubectl(["logs", "-n", NS, "envoy"])).toContain("1.40.0");
+  });
+
+  test.each([3, 4] as const)("takes a chart from helm %i", async (major) => {
+    const path = await helm(major);
+    expect(await exec([path, "version", "--short"])).toMatch(new RegExp(`^v${major}\\.`));
+    const chart = join(import.meta.dirname, "smoke/chart");
+    const env = {
+      KUBECONFIG: cluster.kubeconfig,
+      HELM_CACHE_HOME: cluster.directory,
+      HELM_CONFIG_HOME: cluster.directory,
+    };
+    await exec([path, "install", `h${major}`, chart, "-n", NS, "--set", `by=helm${major}`], { env });
+    const by = await cluster.kubectl(["get", "configmap", "-n", NS, `h${major}`, "-o", "jsonpath={.data.by}"]);
+    expect(by).toBe(`helm${major}`);
+    await exec([path, "uninstall", `h${major}`, "-n", NS], { env });
   });
 
   test("leaves nothing in the node of what is deleted", async () => {

@@ -3,6 +3,7 @@
  */
 import { isRaw, type Raw } from "../../manifest/reader.ts";
 import { ENVOY_CONTAINER } from "../../injector/settings.ts";
+import { ApiError } from "../../sources/kubernetes/errors.ts";
 import { LABEL_PROXY_UUID } from "../../world/injection.ts";
 
 export type { Raw };
@@ -76,3 +77,10 @@ export function namespacedName(text: string): { readonly namespace: string; read
   const [namespace, name, ...rest] = text.split("/");
   return namespace && name && rest.length === 0 ? { namespace, name } : undefined;
 }
+
+/** Whether the API server says that whoever asks may not. */
+export const isForbidden = (error: unknown): boolean => error instanceof ApiError && error.status === 403;
+
+/** Names of a pod's containers, for whoever asks for their logs. */
+export const containersOf = (pod: Raw): string[] =>
+  [...listAt(pod, "spec", "initContainers"), ...listAt(pod, "spec", "containers")].map((one) => stringAt(one, "name"));

@@ -86,8 +86,8 @@ export class Leadership {
       const attempt = new AbortController();
       const end = () => attempt.abort();
       signal.addEventListener("abort", end, { once: true });
-      // An answer that comes later is of no use.
-      const cancel = clock.after(this.#times.renew, end);
+      // One request that hangs must leave time for others before the term is over.
+      const cancel = clock.after(this.#times.renew / 3, end);
       try {
         await this.#attempt(attempt.signal);
         this.#troubled = false;

@@ -76,12 +76,15 @@ export class Reflector {
   #ends = 0;
   #lists = 0;
   /** Whether the next beginning is a watch that sends all that is there first. */
-  #streamed = true;
+  #stream = true;
+  /** False once the server has said that it cannot. */
   #canStream = true;
   #page: number;
   /** Attempts in a row to go on from `#version` that ended as if it were at fault. */
   #doubts = 0;
-  #trouble = "";
+  /** Attempts in a row that failed early. */
+  #failures = 0;
+  #troubled = false;
 
   constructor(options: ReflectorOptions) {
     const random = options.random ?? Math.random;
@@ -115,7 +118,7 @@ export class Reflector {
       let failure: unknown;
       try {
         this.#phase = known === undefined ? "listing" : "watching";
-        if (known === undefined && !(this.#streamed && this.#canStream)) await this.#list(signal);
+        if (known === undefined && !this.#stream) await this.#list(signal);
         else await this.#watch(signal);
       } catch (error) {
         failure = error;
@@ -143,8 +146,8 @@ export class Reflector {
     if (lasted >= GOOD) {
       this.#resume.reset();
       this.#again.reset();
-    }
-    this.#say(failure);
+      this.#well();
+    } else if (failure !== undefined && !isGone(failure)) this.#ill(failure);
     if (known !== undefined && isDoubtful(failure)) this.#doubts++;
     if (isGone(failure) || this.#doubts >= DOUBT) {
       this.#version = undefined;
@@ -157,14 +160,15 @@ export class Reflector {
       return this.#resume.next(asked);
     }
     if (known === undefined && this.#phase === "listing") {
-      if (this.#streamed && failure instanceof ApiError && (failure.status === 400 || failure.status === 422)) {
-        // The server does not know how to send what is there first.
-        this.#canStream = false;
+      const unknown = failure instanceof ApiError && (failure.status === 400 || failure.status === 422);
+      if (this.#stream && unknown) {
+        this.#canStream = this.#stream = false;
         return 0;
       }
-      if (!this.#streamed && isGone(failure)) this.#page = Math.min(this.#page * 4, 1 << 20);
+      // The pages were read too slowly: fewer ones are faster.
+      if (!this.#stream && isGone(failure)) this.#page = Math.min(this.#page * 4, 1 << 20);
       // Whichever way failed, the other one may work.
-      this.#streamed = !this.#streamed;
+      this.#stream = !this.#stream && this.#canStream;
     }
     return this.#again.next(asked);
   }
@@ -211,7 +215,7 @@ export class Reflector {
       if (initial) continue;
       this.#resume.reset();
       this.#doubts = 0;
-      this.#say(undefined);
+      this.#well();
     }
     if (whole)
       throw noAnswer(`watch of ${this.#path}`, "BadAnswer", "the watch ended before all was sent that is there");
@@ -228,9 +232,9 @@ export class Reflector {
     this.#version = version;
     this.#listedAt = this.#options.clock.now();
     this.#lists++;
-    this.#streamed = true;
+    this.#stream = this.#canStream;
     this.#page = this.#options.page;
-    this.#say(undefined);
+    this.#well();
   }
 
   #named(object: Raw): Raw {
@@ -238,15 +242,20 @@ export class Reflector {
     throw noAnswer(this.#path, "BadAnswer", "the API server sent an object without a name");
   }
 
-  /** One line per change of state: a kind that cannot be followed, and that it can be again. */
-  #say(failure: unknown): void {
-    const end = endOf(failure);
-    const trouble = failure === undefined || end === "gone" ? "" : end;
-    if (trouble === this.#trouble) return;
+  /** It works: said only after it was said that it does not. */
+  #well(): void {
+    this.#failures = 0;
+    if (!this.#troubled) return;
+    this.#troubled = false;
+    this.#options.log.info("followed again", { path: this.#path });
+  }
+
+  /** One line per change of state, and none for what the next attempt puts right: connections end every few minutes. */
+  #ill(failure: unknown): void {
+    if (++this.#failures < 2 || this.#troubled) return;
+    this.#troubled = true;
     const { log } = this.#options;
-    this.#trouble = trouble;
-    if (trouble === "") log.info("followed again", { path: this.#path });
-    else log.warn("cannot be followed now, tried again until it can", { path: this.#path, error: sentence(failure) });
+    log.warn("cannot be followed now, tried again until it can", { path: this.#path, error: sentence(failure) });
   }
 }
 

@@ -17,7 +17,7 @@ export interface Name {
   readonly name: string;
 }
 
-/** `/api/v1/namespaces/NS/pods/NAME/status`; without namespace the collection of the whole cluster. */
+/** `/api/v1/namespaces/NS/pods/NAME/status`; without namespace the collection of the whole cluster. Throws for `.` and `..`. */
 export function pathOf(
   { group, version, plural }: Resource,
   { namespace, name }: Partial<Name> = {},
@@ -28,6 +28,8 @@ export function pathOf(
   parts.push(plural);
   if (name) parts.push(name);
   if (subresource) parts.push(subresource);
+  // A URL's parser would climb up at these, and no object is called so.
+  if (parts.some((part) => part === "." || part === "..")) throw new RangeError("not the name of an object");
   return `/${parts.map(encodeURIComponent).join("/")}`;
 }
 

@@ -169,6 +169,7 @@ export class Transport {
         resolve(response);
       });
       sent.on("error", (error: NodeJS.ErrnoException) => {
+        cancel();
         if (signal.aborted) return reject(signal.reason);
         if (error.name === "ApiError") return reject(error);
         const failed = noAnswer(what, error.code ?? "Broken", unreachable(this.#base.host, error), error);

@@ -284,6 +284,12 @@ test.each([
     /volume is named heddle-identity/,
   ],
   ["a port of the sidecar's", pod({ containers: [{ name: "app", ports: [{ containerPort: 15001 }] }] }), /port 15001/],
+  ["the sidecar's user", pod({ securityContext: { runAsUser: 1500 } }), /the pod runs as user 1500/],
+  [
+    "the sidecar's user in a container",
+    pod({ containers: [{ name: "app", securityContext: { runAsUser: 1500 } }] }),
+    /container app runs as user 1500/,
+  ],
 ])("what would collide with the sidecar is refused: %s", (_name, of, said) => {
   expect(injected(of)).toEqual({ refused: expect.stringMatching(said) });
 });

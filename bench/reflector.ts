@@ -1,0 +1,203 @@
+/**
+ * What a cluster of 30,000 pods costs to follow: heap per pod, time to read it, and how long an event takes from the server's socket to
+ * the world. The server is a process of its own. Run: node --expose-gc bench/reflector.ts [pods]
+ */
+import { fork } from "node:child_process";
+import { performance } from "node:perf_hooks";
+import { KubernetesClient } from "../src/sources/kubernetes/client.ts";
+import { KubernetesSource } from "../src/sources/kubernetes/source.ts";
+import type { Sink } from "../src/sources/sink.ts";
+import { createLog } from "../src/telemetry/log.ts";
+import type { Change, Pod } from "../src/world/types.ts";
+import { Store } from "../src/world/store.ts";
+import { FakeApiServer, type Json } from "../test/support/fake-api-server.ts";
+
+const NAMESPACES = 30;
+const PER_DEPLOYMENT = 20;
+const EVENTS = 20_000;
+/** Events per second in the steady part; a rolling restart of a large cluster makes hundreds. */
+const RATE = 1_000;
+
+const nanoseconds = (): number => Number(process.hrtime.bigint());
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A pod as large as they are: managed fields, environment, volumes and status of a container and its sidecar. */
+function bigPod(i: number, turn: number): Json {
+  const namespace = `team-${i % NAMESPACES}`;
+  const app = `app-${Math.floor(i / NAMESPACES / PER_DEPLOYMENT)}`;
+  const name = `${app}-6c9f7d8b5d-${i.toString(36).padStart(5, "0")}`;
+  const container = (of: string, port: number) => ({
+    name: of,
+    image: `registry.example.com/team/${of}:v1.2.3`,
+    ports: [{ name: "http", containerPort: port, protocol: "TCP" }],
+    env: Array.from({ length: 12 }, (_, n) => ({ name: `SETTING_${n}`, value: `value-${n}-of-${of}` })),
+    resources: { limits: { cpu: "500m", memory: "256Mi" }, requests: { cpu: "100m", memory: "128Mi" } },
+    volumeMounts: [{ name: "token", mountPath: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true }],
+    terminationMessagePath: "/dev/termination-log",
+    imagePullPolicy: "IfNotPresent",
+  });
+  const managed = (manager: string) => ({
+    manager,
+    operation: "Update",
+    apiVersion: "v1",
+    time: "2026-01-01T00:00:00Z",
+    fieldsType: "FieldsV1",
+    fieldsV1: Object.fromEntries(
+      Array.from({ length: 40 }, (_, n) => [`f:field${n}`, { "f:name": {}, "f:value": {} }]),
+    ),
+  });
+  const condition = (type: string) => ({
+    type,
+    status: "True",
+    lastProbeTime: null,
+    lastTransitionTime: "2026-01-01T00:00:00Z",
+  });
+  return {
+    metadata: {
+      namespace,
+      name,
+      generateName: `${app}-6c9f7d8b5d-`,
+      labels: {
+        app,
+        "pod-template-hash": "6c9f7d8b5d",
+        "osm-proxy-uuid": `0b5e1f6a-7d1c-4a5e-9c1d-${i.toString(16).padStart(12, "0")}`,
+      },
+      annotations: { "prometheus.io/scrape": "true", "openservicemesh.io/sidecar-injection": "enabled" },
+      ownerReferences: [
+        { apiVersion: "apps/v1", kind: "ReplicaSet", name: `${app}-6c9f7d8b5d`, uid: "u", controller: true },
+      ],
+      managedFields: [managed("kube-controller-manager"), managed("kubelet")],
+    },
+    spec: {
+      serviceAccountName: app,
+      nodeName: `node-${i % 300}`,
+      containers: [container("app", 8080), container("envoy", 15_000)],
+      volumes: [
+        {
+          name: "token",
+          projected: { sources: [{ serviceAccountToken: { path: "token", expirationSeconds: 3607 } }] },
+        },
+      ],
+      tolerations: [
+        { key: "node.kubernetes.io/not-ready", operator: "Exists", effect: "NoExecute", tolerationSeconds: 300 },
+      ],
+      // Where the time of an event travels in the bench.
+      ...(turn > 0 ? { hostname: `t${nanoseconds()}` } : {}),
+    },
+    status: {
+      phase: "Running",
+      podIP: `10.${64 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`,
+      podIPs: [{ ip: `10.${64 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}` }],
+      conditions: ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition),
+      containerStatuses: ["app", "envoy"].map((of) => ({
+        name: of,
+        ready: true,
+        restartCount: 0,
+        containerID: `containerd://${"0123456789abcdef".repeat(4)}`,
+        imageID: `registry.example.com/team/${of}@sha256:${"0123456789abcdef".repeat(4)}`,
+        state: { running: { startedAt: "2026-01-01T00:00:00Z" } },
+      })),
+    },
+  };
+}
+
+/** The server's process: fills itself, says where it is, and changes pods when it is told how fast. */
+async function serve(pods: number): Promise<void> {
+  const servers = await Promise.all([true, false].map((watchList) => FakeApiServer.start({ watchList })));
+  for (const server of servers) for (let i = 0; i < pods; i++) server.of("pods").create(bigPod(i, 0));
+  const bytes = JSON.stringify(bigPod(0, 0)).length;
+  process.send?.({ urls: servers.map((server) => server.url), bytes });
+  process.on("message", (message: { rate: number | null; server: number }) => void send(message));
+  process.on("disconnect", () => process.exit(0));
+  async function send({ rate: given, server }: { rate: number | null; server: number }): Promise<void> {
+    const rate = given ?? Infinity;
+    const collection = servers[server]?.of("pods");
+    const begun = performance.now();
+    for (let sent = 0; sent < EVENTS;) {
+      const due = Math.min(EVENTS, rate === Infinity ? sent + 200 : ((performance.now() - begun) / 1_000) * rate);
+      for (; sent < due; sent++) collection?.put(bigPod((sent * 7_919) % pods, 1));
+      // What a watch that is just being opened has not got yet stays.
+      if (collection && collection.history.length > 10_000) collection.history = collection.history.slice(-5_000);
+      await (rate === Infinity ? new Promise((resolve) => setImmediate(resolve)) : sleep(1));
+    }
+  }
+}
+
+async function measure(pods: number): Promise<void> {
+  const gc = (globalThis as { gc?: () => void }).gc;
+  if (!gc) throw new Error("run with --expose-gc");
+  const heap = (): number => {
+    for (let i = 0; i < 4; i++) gc();
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const child = fork(import.meta.filename, [String(pods), "serve"], { execArgv: [] });
+  const { urls, bytes } = await new Promise<{ urls: string[]; bytes: number }>((resolve) =>
+    child.once("message", resolve as () => void),
+  );
+  console.log(`${pods} pods of ${bytes} bytes in ${NAMESPACES} namespaces, ${PER_DEPLOYMENT} to a Deployment`);
+  for (const [index, url] of urls.entries()) {
+    const store = new Store();
+    let seen: (changes: readonly Change[]) => void = () => {};
+    const sink: Sink = {
+      apply: (changes) => {
+        store.apply(changes);
+        seen(changes);
+      },
+      problems: () => {},
+      synced: () => {},
+    };
+    const stop = new AbortController();
+    const client = new KubernetesClient({ config: { server: url, namespace: "default" } });
+    const source = new KubernetesSource({ client, log: createLog("warn") });
+    const before = heap();
+    const begun = performance.now();
+    const delay = { max: 0, last: performance.now() };
+    const ticks = setInterval(() => {
+      delay.max = Math.max(delay.max, performance.now() - delay.last - 1);
+      delay.last = performance.now();
+    }, 1);
+    await source.start(sink, stop.signal);
+    const seconds = (performance.now() - begun) / 1_000;
+    clearInterval(ticks);
+    const after = heap();
+    const way = index === 0 ? "WatchList" : "paged list";
+    console.log(
+      `${way.padEnd(11)} read in ${seconds.toFixed(2)} s, longest block of the event loop ${delay.max.toFixed(0)} ms; ` +
+        `heap ${((after - before) / pods).toFixed(0)} bytes a pod, world included; RSS ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MB`,
+    );
+    for (const rate of [RATE, Infinity]) {
+      const times: number[] = [];
+      const done = Promise.withResolvers<void>();
+      seen = (changes) => {
+        const now = nanoseconds();
+        for (const change of changes) times.push((now - Number((change.value as Pod).hostname?.slice(1))) / 1e6);
+        if (times.length >= EVENTS) done.resolve();
+      };
+      const start = performance.now();
+      const cpu = process.cpuUsage();
+      child.send({ rate: rate === Infinity ? null : rate, server: index });
+      await done.promise;
+      const { user, system } = process.cpuUsage(cpu);
+      const elapsed = (performance.now() - start) / 1_000;
+      times.sort((a, b) => a - b);
+      const at = (share: number): string => (times[Math.floor(times.length * share)] ?? 0).toFixed(2);
+      const name = rate === Infinity ? "as fast as it goes" : `${rate} events/s`;
+      console.log(
+        `${"".padEnd(11)} ${name.padEnd(18)} p50 ${at(0.5)} p99 ${at(0.99)} p99.9 ${at(0.999)} max ${times.at(-1)?.toFixed(2)} ms; ` +
+          `${(EVENTS / elapsed).toFixed(0)} events/s, ${((user + system) / EVENTS).toFixed(0)} us of CPU each`,
+      );
+      seen = () => {};
+    }
+    console.log(
+      `${"".padEnd(11)} heap after ${2 * EVENTS} events ${((heap() - before) / pods).toFixed(0)} bytes a pod`,
+    );
+    stop.abort();
+    client.close();
+  }
+  child.disconnect();
+}
+
+const pods = Number(process.argv[2] ?? 30_000);
+if (process.argv[3] === "serve") await serve(pods);
+else await measure(pods);

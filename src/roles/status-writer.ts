@@ -1,0 +1,195 @@
+/**
+ * Writes conditions to policy objects and Events about their problems: by the leader only, one object at a time and place, and only what
+ * differs from what stands there. Knows the latest wish for each object, and no queue of older ones.
+ */
+import type { Log } from "../telemetry/log.ts";
+import { isRaw, type Raw } from "../manifest/reader.ts";
+import type { Problem } from "../world/types.ts";
+import type { ApplyOptions } from "../sources/kubernetes/client.ts";
+import { isNotFound } from "../sources/kubernetes/errors.ts";
+import { apiVersionOf, type Name, type Resource } from "../sources/kubernetes/resource.ts";
+import { conditionsOf, renewed, type Written } from "./status.ts";
+
+/** What it needs of a Kubernetes client. */
+export interface StatusApi {
+  get(resource: Resource, name: Name, signal: AbortSignal): Promise<Raw | undefined>;
+  apply(resource: Resource, object: Raw, options: ApplyOptions, signal: AbortSignal): Promise<Raw>;
+  create(resource: Resource, object: Raw, signal: AbortSignal): Promise<Raw>;
+}
+
+/** An object whose status is kept. */
+export interface Subject {
+  readonly kind: string;
+  readonly resource: Resource;
+  readonly namespace: string;
+  readonly name: string;
+  /** The decoded object: another one is another generation. */
+  readonly value: unknown;
+  readonly problems: readonly Problem[];
+}
+
+export interface StatusWriterOptions {
+  readonly api: StatusApi;
+  readonly log: Log;
+  /** The field manager, and the reporter of Events. */
+  readonly manager: string;
+  readonly now?: () => Date;
+  /** Objects that are written at a time. */
+  readonly concurrency?: number;
+  /** Waits before a write that failed is tried again. */
+  readonly pause?: (attempt: number, signal: AbortSignal) => Promise<void>;
+}
+
+const EVENTS: Resource = { group: "", version: "v1", plural: "events" };
+const ATTEMPTS = 5;
+
+const keyOf = ({ kind, namespace, name }: Subject): string => `${kind}/${namespace}/${name}`;
+
+export class StatusWriter {
+  readonly #options: Required<StatusWriterOptions>;
+  /** What was seen to stand, by object: the value and problems that it was written for. */
+  readonly #done = new Map<string, { value: unknown; said: string }>();
+  readonly #wanted = new Map<string, Subject>();
+  /** Objects that are being written: never two writes of one object at a time. */
+  readonly #busy = new Set<string>();
+  #working = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(options: StatusWriterOptions) {
+    this.#options = { now: () => new Date(), concurrency: 4, pause, ...options };
+  }
+
+  /** All objects as they are now; those whose status is to say something else are written, until the signal. */
+  update(subjects: readonly Subject[], signal: AbortSignal): void {
+    const there = new Set<string>();
+    for (const subject of subjects) {
+      const key = keyOf(subject);
+      there.add(key);
+      const done = this.#done.get(key);
+      const stands = done !== undefined && done.value === subject.value && done.said === saidOf(subject);
+      if (stands && !this.#busy.has(key)) this.#wanted.delete(key);
+      else this.#wanted.set(key, subject);
+    }
+    for (const key of this.#done.keys()) if (!there.has(key)) this.#done.delete(key);
+    for (const key of this.#wanted.keys()) if (!there.has(key)) this.#wanted.delete(key);
+    // A wish for an object that is being written is taken up by whoever writes it.
+    const free = [...this.#wanted.keys()].filter((key) => !this.#busy.has(key)).length;
+    for (let n = Math.min(free, this.#options.concurrency - this.#working); n > 0; n--) void this.#work(signal);
+  }
+
+  /** Resolves when nothing is left to write. */
+  settled(): Promise<void> {
+    if (this.#working === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Forgets what stands: somebody else has written meanwhile. */
+  forget(): void {
+    this.#done.clear();
+    this.#wanted.clear();
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    this.#working++;
+    for (let next = this.#take(); next && !signal.aborted; next = this.#take()) {
+      const key = keyOf(next);
+      this.#busy.add(key);
+      await this.#write(next, signal);
+      this.#busy.delete(key);
+    }
+    this.#working--;
+    if (this.#working === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #take(): Subject | undefined {
+    for (const [key, subject] of this.#wanted) {
+      if (this.#busy.has(key)) continue;
+      this.#wanted.delete(key);
+      return subject;
+    }
+    return undefined;
+  }
+
+  async #write(subject: Subject, signal: AbortSignal): Promise<void> {
+    const key = keyOf(subject);
+    for (let attempt = 1; attempt <= ATTEMPTS && !signal.aborted; attempt++) {
+      try {
+        const before = this.#done.get(key);
+        await this.#put(subject, signal);
+        this.#done.set(key, { value: subject.value, said: saidOf(subject) });
+        if (before?.said !== saidOf(subject)) await this.#tell(subject, signal);
+        return;
+      } catch (error) {
+        if (signal.aborted || isNotFound(error)) return;
+        if (attempt === ATTEMPTS)
+          this.#options.log.warn("could not write a status", { object: key, error: String(error) });
+        else await this.#options.pause(attempt, signal);
+      }
+    }
+  }
+
+  async #put(subject: Subject, signal: AbortSignal): Promise<void> {
+    const { resource, namespace, name } = subject;
+    const { api, manager, now } = this.#options;
+    const object = await api.get(resource, { namespace, name }, signal);
+    if (!object) return;
+    const metadata = isRaw(object["metadata"]) ? object["metadata"] : {};
+    const generation = typeof metadata["generation"] === "number" ? metadata["generation"] : 0;
+    const conditions = renewed(conditionsOf(subject.problems, true), standing(object), generation, now().toISOString());
+    if (!conditions) return;
+    const applied = {
+      apiVersion: apiVersionOf(resource),
+      kind: subject.kind,
+      metadata: { namespace, name },
+      status: { conditions },
+    };
+    await api.apply(resource, applied, { manager, force: true, subresource: "status" }, signal);
+  }
+
+  /** One Event for what is newly wrong. A second leader tells it again at most once. */
+  async #tell(subject: Subject, signal: AbortSignal): Promise<void> {
+    const [accepted] = conditionsOf(subject.problems, true);
+    if (!accepted || accepted.status === "True") return;
+    const { api, manager, now } = this.#options;
+    const { resource, kind, namespace, name } = subject;
+    const time = now().toISOString();
+    const event = {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { namespace, generateName: `${name.slice(0, 200)}.` },
+      type: "Warning",
+      reason: accepted.reason,
+      message: accepted.message.slice(0, 1024),
+      involvedObject: { apiVersion: apiVersionOf(resource), kind, namespace, name },
+      source: { component: manager },
+      firstTimestamp: time,
+      lastTimestamp: time,
+      count: 1,
+    };
+    await api.create(EVENTS, event, signal);
+  }
+}
+
+const saidOf = ({ problems }: Subject): string =>
+  problems.map((p) => `${p.severity} ${p.code} ${p.path} ${p.message}`).join("\n");
+
+function standing(object: Raw): Written[] {
+  const status = isRaw(object["status"]) ? object["status"] : {};
+  const list = Array.isArray(status["conditions"]) ? status["conditions"] : [];
+  return list.filter(isRaw) as unknown as Written[];
+}
+
+/** Half a second, then twice as long each time, with jitter. */
+function pause(attempt: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, 500 * 2 ** (attempt - 1) * (0.5 + Math.random()));
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}
