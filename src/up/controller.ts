@@ -2,6 +2,7 @@
  * The control plane of a local mesh, as a process: reads the folder, serves xDS, and tells its parent which pods there are to be.
  * Owns no pod: it may die and come back without one request noticing.
  */
+import { flushCompileCache } from "node:module";
 import { join } from "node:path";
 import { fileStore } from "../ca/file-store.ts";
 import { podRow, proxyRows } from "../cli/rows.ts";
@@ -133,6 +134,8 @@ async function start(options: Start): Promise<Running> {
   });
   plane.onProblems(state);
   source.onPods(() => tell({ kind: "pods", pods: source.pods() }));
+  // A process that is killed writes no cache at its end.
+  flushCompileCache();
   tell({ kind: "listening", debugPort: Number(new URL(dashboard.url ?? "http://127.0.0.1:0").port) });
   tell({ kind: "pods", pods: source.pods() });
   state();

@@ -10,7 +10,7 @@ import { sidecarDnsName } from "../ca/peer-identity.ts";
 import { bootstrapText, CONTROL_PLANE_PORT, sdsFiles, SIDECAR_FILES } from "../injector/bootstrap.ts";
 import { envoyArguments } from "../injector/envoy-arguments.ts";
 import { iptablesRules } from "../injector/iptables.ts";
-import { findEnvoy } from "../local/envoy.ts";
+import { envoyCache, findEnvoy } from "../local/envoy.ts";
 import { readImages, standInNotice } from "../local/images.ts";
 import { BackOff } from "../local/back-off.ts";
 import { runDirectory } from "../local/record.ts";
@@ -202,6 +202,8 @@ export class LocalMesh {
     const child = fork(join(import.meta.dirname, "controller.ts"), [], {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
       execArgv: [],
+      // What Node keeps of compiled sources makes the second start faster, and the process a fifth smaller.
+      env: { ...process.env, NODE_COMPILE_CACHE: join(envoyCache(process.env, true), "node") },
     });
     this.#child = child;
     child.stdout?.pipe(output, { end: false });
