@@ -1,5 +1,6 @@
 /**
- * Makes `dist/heddle.js`: all of Heddle that runs in a cluster, in one file for Node 24 (and a `package.json` that says so). The same sources give the same bytes.
+ * Makes `dist/heddle.js`: all of Heddle that runs in a cluster, in one file for Node 24. The same sources give the same bytes.
+ * Beside it lies what only verbs for people need: Kubernetes' own client, which would triple every role's memory.
  * Local pods (`heddle up`) stay behind: they start programs from a checkout's files.
  *
  *     node scripts/bundle.ts [--out <file>]
@@ -54,36 +55,54 @@ const BANNER = `import { createRequire as heddleCreateRequire } from "node:modul
 const require = heddleCreateRequire(import.meta.url);
 const __filename = import.meta.filename, __dirname = import.meta.dirname;`;
 
+const CLIENT = "kubernetes-client.js";
+
+const clientBeside: Plugin = {
+  name: "client-beside",
+  setup({ onResolve }) {
+    onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: `./${CLIENT}`, external: true }));
+  },
+};
+
+const COMMON = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  target: "node24",
+  // Lines and names stay: with a fault, Node prints the line it happened in, and a stack trace names functions.
+  minifySyntax: true,
+  charset: "utf8",
+  legalComments: "none",
+  banner: { js: BANNER },
+  metafile: true,
+  logLevel: "silent",
+} as const;
+
 export interface Bundle {
+  /** Bytes of `heddle.js`. */
   readonly bytes: number;
-  /** Files that went in, relative to the checkout. */
+  /** Files that went into it, relative to the checkout. */
   readonly inputs: readonly string[];
 }
 
-/** Writes the bundle to `outfile`. Throws with esbuild's message when a file does not compile. */
+/** Writes the bundle to `outfile`, and what belongs to it beside it. Throws with esbuild's message when a file does not compile. */
 export async function bundle(outfile: string): Promise<Bundle> {
-  mkdirSync(dirname(outfile), { recursive: true });
+  const directory = dirname(outfile);
+  mkdirSync(directory, { recursive: true });
   const { metafile } = await build({
-    absWorkingDir: ROOT,
+    ...COMMON,
     entryPoints: ["src/cli/main.ts"],
     outfile,
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node24",
-    // Lines and names stay: with a fault, Node prints the line it happened in, and a stack trace names functions.
-    minifySyntax: true,
-    charset: "utf8",
-    legalComments: "none",
-    banner: { js: BANNER },
-    // Loaded by pino only when a transport is asked for, which runs in a worker thread from a file of its own.
-    external: ["pino-pretty"],
-    plugins: [withoutLocalPods, withVersion],
-    metafile: true,
-    logLevel: "silent",
+    plugins: [withoutLocalPods, withVersion, clientBeside],
   });
-  // So that Node need not find out by parsing what kind of file it is.
-  writeFileSync(join(dirname(outfile), "package.json"), `${JSON.stringify({ type: "module" })}\n`);
+  await build({
+    ...COMMON,
+    stdin: { contents: 'export * from "@kubernetes/client-node";', resolveDir: ROOT },
+    outfile: join(directory, CLIENT),
+  });
+  // So that Node need not find out by parsing what kind of files these are.
+  writeFileSync(join(directory, "package.json"), `${JSON.stringify({ type: "module" })}\n`);
   return { bytes: sizeOf(metafile), inputs: Object.keys(metafile.inputs).toSorted() };
 }
 

@@ -4,6 +4,8 @@
  */
 import { Command, Option } from "commander";
 import type { Config } from "../config.ts";
+import { anyMeshName, visibleGlobalOptions } from "./cluster/options.ts";
+import { clusterVerbs, type Outside } from "./cluster/program.ts";
 import { EXIT_CODES } from "./errors.ts";
 
 /** Gets the exit code of the command that ran. */
@@ -19,7 +21,8 @@ const output = (formats: string, fallback: string): Option =>
 const namespace = (): Option => new Option("-n, --namespace <namespace>", "pods of this namespace only");
 const container = (): Option => new Option("-c, --container <container>", "the container; the pod's first when absent");
 
-export function buildProgram(config: Config, done: Done): Command {
+/** `outside`: what verbs about a cluster take from the machine, when it is not the process's. */
+export function buildProgram(config: Config, done: Done, outside?: Outside): Command {
   const program = new Command("heddle");
   const mesh = (): Option => {
     const option = new Option("--mesh <id>", "the mesh, when several run (or $HEDDLE_MESH)");
@@ -28,7 +31,7 @@ export function buildProgram(config: Config, done: Done): Command {
 
   program
     .description("A service mesh for Kubernetes: SMI policies in, Envoy configuration out, exact and explainable.")
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, visibleGlobalOptions })
     .showHelpAfterError("(add --help for what there is)")
     .option("--verbose", "show the stack of a fault, and debug log lines (or DEBUG=1)")
     .addHelpText(
@@ -40,8 +43,10 @@ export function buildProgram(config: Config, done: Done): Command {
           "call a Service as bookbuyer",
         ],
         ["heddle translate manifests/ --stage ir", "what the policies mean"],
+        ["heddle install", "a mesh in the cluster of your kubeconfig"],
       )}\n${EXIT_CODES}\n`,
     );
+  const cluster = clusterVerbs(program, config, done, outside);
 
   program
     .command("up")
@@ -157,31 +162,47 @@ export function buildProgram(config: Config, done: Done): Command {
   const proxy = program
     .command("proxy")
     .summary("look at sidecars of a running mesh")
-    .description("Looks at the sidecars of a mesh that runs on this machine.");
+    .description("Looks at the sidecars of a mesh that runs on this machine or in a cluster.");
   proxy
     .command("status")
     .summary("what each sidecar was sent, has accepted and rejects")
     .description(
-      "Shows, for each sidecar and type of resource, the version that was sent, accepted (ACK) and rejected (NACK), and Envoy's message.",
+      "Shows, for each sidecar and type of resource, the version that was sent, accepted (ACK) and rejected (NACK), and Envoy's message.\nOf the mesh that runs on this machine, else of the kubeconfig's cluster; --mesh, or a flag that names a cluster, decides.",
     )
     .addOption(output("table, json or yaml", "table"))
     .addOption(mesh())
+    .addOption(anyMeshName("name of the cluster's mesh, when there are several"))
     .addHelpText(
       "after",
       examples(
         ["heddle proxy status", "every sidecar"],
         ["heddle proxy status -o json | jq '.[] | select(.types[].nacked)'", "those that reject something"],
+        ["heddle proxy status --context prod", "of a cluster"],
       ),
     )
-    .action(async (options) => done(await (await import("./proxy-status.ts")).proxyStatus(options)));
+    .action(async (options, command: Command) => {
+      const { proxyStatusAnywhere } = await import("./cluster/proxy-place.ts");
+      const code = await proxyStatusAnywhere(options, command.getOptionValueSource("mesh") === "cli", cluster);
+      if (code !== undefined) done(code);
+    });
+  cluster.add(proxy);
 
   program
     .command("version")
     .summary("print the version")
-    .description("Prints the version of heddle and of the Node that runs it.")
+    .description(
+      "Prints the version of heddle and of the Node that runs it, and of the meshes in the kubeconfig's cluster when it answers soon.",
+    )
     .addOption(output("text, json or yaml", "text"))
-    .addHelpText("after", examples(["heddle version -o json", "for scripts"]))
-    .action(async (options) => done(await (await import("./version.ts")).version(options)));
+    .option("--client-only", "do not ask the cluster")
+    .option("--version-only", "versions only, no remarks")
+    .addHelpText(
+      "after",
+      examples(["heddle version -o json", "for scripts"], ["heddle version --client-only", "of heddle"]),
+    )
+    .action(async (options) =>
+      done(await (await import("./cluster/version.ts")).version(options, cluster.flags(), cluster)),
+    );
 
   return program;
 }

@@ -86,7 +86,10 @@ function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace
   });
   const idFrom = uuid === PROXY_UUID_OF_POD ? "metadata.uid" : `metadata.labels['${LABEL_PROXY_UUID}']`;
   const envoy = envoyContainer({ settings, fixed, routes: probes.routes, idFrom, drain });
-  const init = initContainer(settings, probes.extraPorts);
+  const init = rulesOrFault(settings, probes.extraPorts);
+  if (typeof init === "string") return refused(init);
+  if (JSON.stringify([init, envoy]).length > MAX_TEXT)
+    return refused("its probes, or the lists of what passes the sidecar by, are too long; shorten them.");
   const warnings = [...probes.warnings];
   // Probes and hooks first: their paths count containers as they are before the sidecar's come.
   const patch: Operation[] = [...probes.operations, ...holdApplication(spec, settings, grace)];
@@ -112,6 +115,19 @@ function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace
       );
   patch.push(...marked(pod, { labels: { [LABEL_PROXY_UUID]: uuid }, annotations: marks }));
   return { patch, injected: true, warnings };
+}
+
+/** Linux passes no argument above 128 KiB to a program. */
+const MAX_TEXT = 120_000;
+
+/** Settings of the whole mesh may be wrong as well: then it is their author who has to be found. */
+function rulesOrFault(settings: InjectorSettings, extraPorts: readonly number[]): ReturnType<typeof initContainer> {
+  try {
+    return initContainer(settings, extraPorts);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return `the mesh's settings (MeshConfig) cannot be used: ${error.message}; tell who runs the mesh.`;
+  }
 }
 
 const DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container";

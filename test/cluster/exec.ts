@@ -16,6 +16,8 @@ export interface ExecOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Milliseconds; 5 minutes when not given. */
   readonly timeout?: number;
+  /** What failed, for the error, where the command line says little. */
+  readonly what?: string;
   /** Each line of the standard error, while it runs. */
   readonly onLine?: (line: string) => void;
 }
@@ -30,15 +32,20 @@ export const words = (line: string): string[] => line.trim().split(/\s+/);
 export const flags = (values: Readonly<Record<string, string | number | boolean>>): string[] =>
   Object.entries(values).map(([name, value]) => `--${name}=${value}`);
 
-/** Before a command: what it mounts and starts ends with it, also when this process is killed. */
-export const ALONE = words("unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc --");
+/** Before a command: it is killed when this process dies. */
+export const TIED = words("setpriv --pdeathsig KILL --");
+/** Before a command: what it mounts and starts ends with it, and it with this process. */
+export const ALONE = [
+  ...TIED,
+  ...words("unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc --"),
+];
 
 /** The standard output. Throws a `ClusterError` with the program's last words when it fails. */
 export function exec(argv: readonly string[], options: ExecOptions = {}): Promise<string> {
   const [name = "", ...args] = argv;
   const path = name.startsWith("/") ? name : locate(name);
   if (path === undefined) throw new ClusterError(`The command "${name}" is missing on this machine.`);
-  const { input, cwd, env, timeout = 300_000, onLine } = options;
+  const { input, cwd, env, timeout = 300_000, onLine, what = `"${argv.join(" ").slice(0, 300)}"` } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(path, args, {
       stdio: ["pipe", "pipe", "pipe"],
@@ -70,18 +77,9 @@ export function exec(argv: readonly string[], options: ExecOptions = {}): Promis
       const stdout = Buffer.concat(out).toString();
       if (code === 0) return resolve(stdout);
       const how = failure ?? (signal ? `it was ended by ${signal}` : `exit code ${code}`);
-      // Some programs (buildah's RUN steps, say) complain on their standard output.
-      const last = said.trim() === "" ? stdout.trim().slice(-LAST_WORDS) : said.trim();
-      return reject(
-        new ClusterError(
-          `"${argv.join(" ").slice(0, 300)}" failed: ${how}${
-            last === ""
-              ? ""
-              : `
-${last}`
-          }`,
-        ),
-      );
+      // Some programs (the steps of an image's build, say) complain on their standard output.
+      const last = [stdout.slice(-LAST_WORDS), said].map((text) => text.trim()).filter((text) => text !== "");
+      return reject(new ClusterError(`${what} failed: ${[how, ...last].join("\n")}`));
     });
   });
 }

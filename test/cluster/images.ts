@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { cacheDirectory } from "./paths.ts";
-import { ALONE, ClusterError, exec, flags, words } from "./exec.ts";
+import { ALONE, ClusterError, exec, flags, TIED, words } from "./exec.ts";
 import { binary } from "./binaries.ts";
 import { PAUSE_IMAGE } from "./parts.ts";
 
@@ -33,6 +33,7 @@ const RECIPE = 1;
 const INCLUDE = "ca-certificates";
 const SUITE = "bookworm";
 const DAY = 86_400_000;
+const WAITING = "waiting for another build of an image";
 /** Archives that nobody asked for in so many milliseconds are removed. */
 const KEEP = 14 * DAY;
 
@@ -90,10 +91,10 @@ async function build(dockerfile: string, context: string, tag: string, options: 
   const idFile = join(folder, "id");
   const args = Object.entries(options.buildArgs ?? {}).flatMap(([name, value]) => ["--build-arg", `${name}=${value}`]);
   if (options.target !== undefined) args.push("--target", options.target);
-  args.push(...(options.network ? ["--isolation", "chroot"] : ["--runtime", "runc", "--network", "none"]));
   try {
     const from = ["--iidfile", idFile, "-t", tag, "-f", resolve(dockerfile), resolve(context)];
-    await buildah([...words("bud --layers --pull-never"), ...policy(), ...args, ...from]);
+    const bud = [...words("bud --layers --pull-never --isolation chroot"), ...policy(), ...args, ...from];
+    await buildah(bud, { network: options.network, what: `The build of ${tag} from ${dockerfile}` });
     const id = readFileSync(idFile, "utf8").trim().replace("sha256:", "");
     const name = createHash("sha256").update(`${id} ${tag}`).digest("hex").slice(0, 24);
     const path = join(cacheDirectory("images"), `${name}.tar`);
@@ -111,8 +112,14 @@ async function build(dockerfile: string, context: string, tag: string, options: 
   }
 }
 
+/** Holds the file $0 locked while it runs the command, and says when it must wait for that. */
+const ONE_AT_A_TIME = `exec 9>"$0"; flock --nonblock 9 || { echo "${WAITING}" >&2; flock 9; }; "$@"`;
+
 /** buildah with a storage of our own, one at a time, in namespaces that end and unmount with it. */
-function buildah(argv: readonly string[]): Promise<string> {
+function buildah(
+  argv: readonly string[],
+  { network = false, say = () => {}, what }: { network?: boolean | undefined; say?: Say; what?: string } = {},
+): Promise<string> {
   const storage = cacheDirectory("storage");
   const registries = join(storage, "registries.conf");
   if (!existsSync(registries)) writeFileSync(registries, 'unqualified-search-registries = ["docker.io"]\n');
@@ -125,9 +132,13 @@ function buildah(argv: readonly string[]): Promise<string> {
     "storage-driver": "overlay",
     "registries-conf": registries,
   });
-  return exec(["flock", join(storage, "lock"), ...ALONE, "buildah", ...options, ...argv], {
+  const locked = [...TIED, "sh", "-c", ONE_AT_A_TIME, join(storage, "lock")];
+  const alone = network ? ALONE : [...ALONE, "unshare", "--net", "--"];
+  return exec([...locked, ...alone, "buildah", ...options, ...argv], {
     timeout: 1_800_000,
     env: { TMPDIR: cacheDirectory("tmp"), CONTAINERS_CONF: settings },
+    onLine: (line) => line === WAITING && say(line),
+    what: what ?? `buildah ${argv[0]}`,
   });
 }
 
@@ -136,7 +147,7 @@ async function baseImage(say: Say): Promise<void> {
   const { node, version } = pinnedNode();
   const made = createHash("sha256").update([RECIPE, SUITE, INCLUDE, process.arch, version].join(" "));
   const name = `localhost/heddle-base:${made.digest("hex").slice(0, 16)}`;
-  const have = await buildah(["images", "--quiet", "--no-trunc", name]).catch(() => "");
+  const have = await buildah(["images", "--quiet", "--no-trunc", name], { say }).catch(() => "");
   if (have.trim() !== "") {
     await buildah(["tag", name, BASE_IMAGE]);
     return;

@@ -2,7 +2,6 @@
  * A fake API server that can be made to fail in every way that a real one, or the network before it, does: drops, stalls, lies, says 410,
  * sends garbage, closes again and again. Its good behaviour is checked against a real one by the contract test.
  */
-import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
@@ -17,6 +16,7 @@ import {
   type Event,
   type Json,
 } from "./fake-api-objects.ts";
+import { aggregated, bodyOf, groupList, isOwn, line, selection, statusOf, untyped } from "./fake-api-wire.ts";
 
 /** What happens to one request. `cut` sends half of the answer. */
 export type Fault =
@@ -240,7 +240,14 @@ export class FakeApiServer {
       return undefined;
     };
     if (seen.path === "/version") return void send(200, { major: "1", minor: "36" });
-    if (seen.path === "/apis") return void this.#discover(seen, response, send);
+    if (seen.path === "/apis") {
+      const specs = [...this.collections.values()].map((one) => one.spec);
+      if (this.#options.aggregated === false || !seen.headers.accept?.includes("APIGroupDiscoveryList"))
+        return void send(200, groupList(specs));
+      const { body: groups, etag } = aggregated(specs);
+      if (seen.headers["if-none-match"] === etag) return void response.writeHead(304, { etag }).end();
+      return void send(200, groups, { etag });
+    }
     if (seen.path.endsWith("/tokenreviews")) return void send(201, this.#review(body));
     const [, prefix, ...rest] = seen.path.split("/");
     const group = prefix === "api" ? "" : (rest.shift() ?? "");
@@ -255,7 +262,12 @@ export class FakeApiServer {
     const apiVersion = group === "" ? version : `${group}/${version}`;
     const key = `${namespace ?? ""}/${name ?? ""}`;
     const typed = (object: Json): Json => ({ ...object, apiVersion, kind: spec.kind });
-    const given = (): Json => ({ ...body, metadata: { ...metadata(body), ...(namespace ? { namespace } : {}) } });
+    const given = (): Json => {
+      if (!isOwn(group) && (body["kind"] !== spec.kind || body["apiVersion"] !== apiVersion))
+        throw new Refused(400, "BadRequest", `the object provided is unrecognized (must be of type ${spec.kind})`);
+      return withPlace();
+    };
+    const withPlace = (): Json => ({ ...body, metadata: { ...metadata(body), ...(namespace ? { namespace } : {}) } });
     if (name === undefined && seen.method === "POST") return void send(201, typed(collection.create(given())));
     if (name === undefined) {
       const selects = selection(seen.query, namespace);
@@ -287,9 +299,10 @@ export class FakeApiServer {
     const next = rest.length > 0 ? `token-${version}-${rest.length}-${this.#pages.size}` : undefined;
     if (next !== undefined) this.#pages.set(next, { items: rest, version });
     const { kind, group } = collection.spec;
-    const own = group === "" || !group.includes(".") || group.endsWith(".k8s.io");
 
-    const items = all.slice(0, limit).map((object) => (own ? untyped(object) : { ...object, apiVersion, kind }));
+    const items = all
+      .slice(0, limit)
+      .map((object) => (isOwn(group) ? untyped(object) : { ...object, apiVersion, kind }));
     return { kind: `${kind}List`, apiVersion, metadata: { resourceVersion: String(version), continue: next }, items };
   }
 
@@ -353,78 +366,12 @@ export class FakeApiServer {
     return { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", metadata: {}, status };
   }
 
-  #discover(
-    seen: Seen,
-    response: ServerResponse,
-    send: (status: number, value: unknown, headers?: Record<string, string>) => void,
-  ): void {
-    const groups = Map.groupBy(
-      [...this.collections.values()].map((one) => one.spec).filter(({ group }) => group !== ""),
-      ({ group }) => group,
-    );
-    if (this.#options.aggregated === false || !seen.headers.accept?.includes("APIGroupDiscoveryList")) {
-      const list = [...groups].map(([name, specs]) => ({
-        name,
-        versions: [...new Set(specs.flatMap((spec) => spec.versions))].map((version) => ({ version })),
-      }));
-      return send(200, { kind: "APIGroupList", apiVersion: "v1", groups: list });
-    }
-    const items = [...groups].map(([name, specs]) => ({
-      metadata: { name },
-      versions: [...new Set(specs.flatMap((spec) => spec.versions))].map((version) => ({
-        version,
-        resources: specs
-          .filter((spec) => spec.versions.includes(version))
-          .map(({ plural, kind }) => ({ resource: plural, responseKind: { kind } })),
-      })),
-    }));
-    const etag = `"${createHash("sha256").update(JSON.stringify(items)).digest("hex")}"`;
-    if (seen.headers["if-none-match"] === etag) return void response.writeHead(304, { etag }).end();
-    send(200, { kind: "APIGroupDiscoveryList", apiVersion: "apidiscovery.k8s.io/v2", items }, { etag });
-  }
-
   #resources(group: string, version: string): Json {
     const specs = [...this.collections.values()].map((one) => one.spec);
     const own = specs.filter((spec) => spec.group === group && spec.versions.includes(version));
     if (own.length === 0) throw new Refused(404, "NotFound");
     return { kind: "APIResourceList", resources: own.map(({ plural, kind }) => ({ name: plural, kind })) };
   }
-}
-
-/** As the real one: lists of Kubernetes' own kinds say once for all what their items are. */
-const untyped = ({ apiVersion: _a, kind: _k, ...object }: Json): Json => object;
-
-const line = (type: string, object: Json): string => `${JSON.stringify({ type, object })}\n`;
-
-const statusOf = (code: number, reason: string, message: string): Json => ({
-  kind: "Status",
-  apiVersion: "v1",
-  status: "Failure",
-  code,
-  reason,
-  message,
-});
-
-async function bodyOf(request: IncomingMessage): Promise<Json> {
-  const parts: Buffer[] = [];
-  for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
-  const text = Buffer.concat(parts).toString("utf8");
-  return text === "" ? {} : (JSON.parse(text) as Json);
-}
-
-/** `a`, `a=b` and `metadata.name=x`: what is asked for here. */
-function selection(query: URLSearchParams, namespace: string | undefined): (object: Json) => boolean {
-  const label = query.get("labelSelector")?.split("=");
-  const name = query.get("fieldSelector")?.replace("metadata.name=", "");
-  return (object) => {
-    const labels = (metadata(object)["labels"] ?? {}) as Record<string, string>;
-    const [key = "", value] = label ?? [];
-    return (
-      (namespace === undefined || metadata(object)["namespace"] === namespace) &&
-      (name === undefined || metadata(object)["name"] === name) &&
-      (!label || (key in labels && (value === undefined || labels[key] === value)))
-    );
-  };
 }
 
 export { keyOf, type Json };

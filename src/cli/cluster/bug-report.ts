@@ -11,7 +11,17 @@ import { VERSION } from "../version.ts";
 import { tar, type ArchiveFile } from "./archive.ts";
 import type { Cluster, Context } from "./connection.ts";
 import { listMeshes, monitoredNamespaces } from "./meshes.ts";
-import { containersOf, fullName, hasSidecar, isForbidden, mapAt, namespacedName, nameOf, namespaceOf, type Raw } from "./objects.ts";
+import {
+  containersOf,
+  fullName,
+  hasSidecar,
+  isForbidden,
+  mapAt,
+  namespacedName,
+  nameOf,
+  namespaceOf,
+  type Raw,
+} from "./objects.ts";
 import { withoutSecrets } from "./redact.ts";
 import {
   CONTROLLER_HTTP_PORT,
@@ -67,9 +77,13 @@ class Collection {
 
 export async function bugReport(context: Context, options: BugReportOptions): Promise<number> {
   const { terminal, settings } = context;
-  const file = options.outFile ?? `heddle-bug-report-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.tar.gz`;
+  const file =
+    options.outFile ?? `heddle-bug-report-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.tar.gz`;
   if (!SUFFIXES.some((suffix) => file.endsWith(suffix)))
-    throw new UserError(`${file} is of no kind that can be written. Name it ${SUFFIXES.map((one) => `*${one}`).join(", ")}.`, EXIT.usage);
+    throw new UserError(
+      `${file} is of no kind that can be written. Name it ${SUFFIXES.map((one) => `*${one}`).join(", ")}.`,
+      EXIT.usage,
+    );
   const cluster = await context.cluster();
   const collection = new Collection();
   const meshes = await listMeshes(cluster.api, settings);
@@ -93,7 +107,9 @@ export async function bugReport(context: Context, options: BugReportOptions): Pr
   await writeFile(file, file.endsWith(".tar") ? archive : gzipSync(archive), { mode: 0o600 });
   for (const line of collection.errors) terminal.note(`Not collected: ${line}`);
   await terminal.out(`Bug report written to ${file} (${collection.files.length} files)`);
-  terminal.note("Values of variables and Secrets are not in it. Logs are as they were printed: look at them before you share it.");
+  terminal.note(
+    "Values of variables and Secrets are not in it. Logs are as they were printed: look at them before you share it.",
+  );
   return 0;
 }
 
@@ -162,7 +178,12 @@ async function applications(
   return { namespaces: [...options.appNamespaces], pods: unique };
 }
 
-async function collectNamespace({ api }: Cluster, collection: Collection, namespace: string, ingress: boolean): Promise<void> {
+async function collectNamespace(
+  { api }: Cluster,
+  collection: Collection,
+  namespace: string,
+  ingress: boolean,
+): Promise<void> {
   const at = `namespaces/${namespace}`;
   await collection.objects(`${at}/namespace.yaml`, async () => {
     const found = await api.get(NAMESPACES, { name: namespace });

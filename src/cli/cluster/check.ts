@@ -31,13 +31,18 @@ export function kubernetesVersion(answer: unknown): Finding[] {
   const version = stringAt(answer, "gitVersion");
   const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined || minor === undefined)
-    return [warn(`The version of Kubernetes cannot be told from "${version}"`, `Kubernetes 1.${LEAST} or newer is needed.`)];
+    return [
+      warn(`The version of Kubernetes cannot be told from "${version}"`, `Kubernetes 1.${LEAST} or newer is needed.`),
+    ];
   const number = Number(minor);
   if (Number(major) === 1 && number < LEAST)
     return [fail(`Kubernetes is ${version}, which is too old`, `Upgrade it to 1.${LEAST} or newer.`)];
   const supported =
     Number(major) > 1 || number > LATEST
-      ? warn(`Kubernetes ${version} is newer than what was tried (1.${LATEST})`, "It should work; look at the release notes.")
+      ? warn(
+          `Kubernetes ${version} is newer than what was tried (1.${LATEST})`,
+          "It should work; look at the release notes.",
+        )
       : ok(`Kubernetes ${version} is supported (1.${LEAST} to 1.${LATEST})`);
   const native =
     number >= NATIVE_SIDECARS || Number(major) > 1
@@ -59,11 +64,16 @@ export function apiGroups(answer: unknown): Finding {
     "coordination.k8s.io/v1",
     "discovery.k8s.io/v1",
   ];
-  const served = new Set(listAt(answer, "groups").flatMap((group) => listAt(group, "versions").map((one) => stringAt(one, "groupVersion"))));
+  const served = new Set(
+    listAt(answer, "groups").flatMap((group) => listAt(group, "versions").map((one) => stringAt(one, "groupVersion"))),
+  );
   const missing = needed.filter((one) => !served.has(one));
   return missing.length === 0
     ? ok("The API server serves webhooks, leases and endpoint slices")
-    : fail(`The API server does not serve ${missing.join(", ")}`, "Enable these APIs (kube-apiserver --runtime-config).");
+    : fail(
+        `The API server does not serve ${missing.join(", ")}`,
+        "Enable these APIs (kube-apiserver --runtime-config).",
+      );
 }
 
 /** What helm does in the name of whoever installs. */
@@ -107,7 +117,11 @@ export function crds(objects: readonly Raw[]): Finding {
   return ok(`${found.length} CRDs of OSM and SMI are there: your policies stay, and are read`);
 }
 
-export function otherMeshes(webhooks: readonly Raw[], namespaces: readonly Raw[], meshes: readonly MeshInfo[]): Finding[] {
+export function otherMeshes(
+  webhooks: readonly Raw[],
+  namespaces: readonly Raw[],
+  meshes: readonly MeshInfo[],
+): Finding[] {
   const findings = meshes.map(({ name, namespace, version }) =>
     warn(
       `Mesh [${name}] (${version}) is in namespace [${namespace}] already`,
@@ -126,7 +140,8 @@ export function otherMeshes(webhooks: readonly Raw[], namespaces: readonly Raw[]
         warn(`${mesh} is in this cluster`, `A pod takes the sidecar of one mesh only: keep their namespaces apart.`),
       );
   const both = namespaces.filter(
-    (one) => labelOf(one, "istio-injection") === "enabled" && labelOf(one, "openservicemesh.io/monitored-by") !== undefined,
+    (one) =>
+      labelOf(one, "istio-injection") === "enabled" && labelOf(one, "openservicemesh.io/monitored-by") !== undefined,
   );
   if (both.length > 0)
     findings.push(
@@ -146,7 +161,10 @@ export function nodes(objects: readonly Raw[]): Finding {
   const good = objects.filter(fits).length;
   if (good === 0) return fail("No node runs Linux on amd64 or arm64", "Add one: the mesh's images are made for these.");
   if (good < objects.length)
-    return warn(`${objects.length - good} of ${objects.length} nodes run something else than Linux on amd64 or arm64`, "Their pods get no sidecar.");
+    return warn(
+      `${objects.length - good} of ${objects.length} nodes run something else than Linux on amd64 or arm64`,
+      "Their pods get no sidecar.",
+    );
   return ok(`${good} ${good === 1 ? "node runs" : "nodes run"} Linux on amd64 or arm64`);
 }
 
@@ -177,7 +195,11 @@ export async function check(context: Context): Promise<number> {
   ];
   await terminal.out(findingLines(findings, terminal.paint).join("\n"));
   const failed = findings.filter((one) => one.outcome === "fail").length;
-  await terminal.out(failed === 0 ? "\nThe cluster can take the mesh: heddle install" : `\n${failed} of ${findings.length} checks failed.`);
+  await terminal.out(
+    failed === 0
+      ? "\nThe cluster can take the mesh: heddle install"
+      : `\n${failed} of ${findings.length} checks failed.`,
+  );
   return failed === 0 ? EXIT.ok : EXIT.failure;
 }
 

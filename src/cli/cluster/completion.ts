@@ -9,7 +9,11 @@ export interface Node {
   /** Words behind `heddle`; empty for itself. */
   readonly path: readonly string[];
   readonly commands: readonly { readonly name: string; readonly says: string }[];
-  readonly options: readonly { readonly flags: readonly string[]; readonly takesValue: boolean; readonly says: string }[];
+  readonly options: readonly {
+    readonly flags: readonly string[];
+    readonly takesValue: boolean;
+    readonly says: string;
+  }[];
 }
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -47,7 +51,10 @@ export function nodesOf(command: Command, path: readonly string[], inherited: No
   return [node, ...children.flatMap((one) => nodesOf(one, [...path, one.name()], path.length === 0 ? own : inherited))];
 }
 
-const words = (node: Node): string[] => [...node.commands.map((one) => one.name), ...node.options.flatMap((one) => one.flags)];
+const words = (node: Node): string[] => [
+  ...node.commands.map((one) => one.name),
+  ...node.options.flatMap((one) => one.flags),
+];
 const valued = (nodes: readonly Node[]): string[] => [
   ...new Set(nodes.flatMap((node) => node.options.filter((one) => one.takesValue).flatMap((one) => one.flags))),
 ];
@@ -130,7 +137,9 @@ function fish(nodes: readonly Node[]): string {
   const lines = nodes.flatMap((node) => {
     const seen = quote(`__heddle_at ${node.path.join(" ")}`.trim());
     return [
-      ...node.commands.map((one) => `complete -c heddle -n ${seen} -f -a ${one.name} -d ${quote(one.says.split("\n")[0] ?? "")}`),
+      ...node.commands.map(
+        (one) => `complete -c heddle -n ${seen} -f -a ${one.name} -d ${quote(one.says.split("\n")[0] ?? "")}`,
+      ),
       ...node.options.map(({ flags, takesValue, says }) => {
         const names = flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
         return `complete -c heddle -n ${seen} ${names.join(" ")}${takesValue ? " -r" : ""} -d ${quote(says.split("\n")[0] ?? "")}`;

@@ -32,7 +32,8 @@ export class Cluster {
   async askPodJson(port: PodPort, path: string): Promise<unknown> {
     const { status, body } = await this.askPod(port, path);
     const what = `${path} of pod ${port.namespace}/${port.pod}`;
-    if (status !== 200) throw new UserError(`${what} was answered with ${status}: ${body.toString("utf8", 0, 200).trim()}`);
+    if (status !== 200)
+      throw new UserError(`${what} was answered with ${status}: ${body.toString("utf8", 0, 200).trim()}`);
     try {
       return JSON.parse(body.toString("utf8"));
     } catch {

@@ -10,7 +10,10 @@ import type { Terminal } from "./terminal.ts";
 /** Heddle's codes first. Pure. */
 export const ERRORS: ReadonlyMap<string, string> = new Map([...Object.entries(PROBLEM_CODES), ...OSM_ERRORS]);
 
-export async function errorInfo({ terminal }: { readonly terminal: Terminal }, code: string | undefined): Promise<number> {
+export async function errorInfo(
+  { terminal }: { readonly terminal: Terminal },
+  code: string | undefined,
+): Promise<number> {
   await terminal.out(errorTable(code).join("\n"));
   return 0;
 }

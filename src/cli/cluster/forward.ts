@@ -3,7 +3,6 @@
  */
 import { Duplex, PassThrough, Writable } from "node:stream";
 import { request } from "node:http";
-import type { Socket } from "node:net";
 import type { ClusterConfig } from "../../sources/kubernetes/cluster-config.ts";
 import { UserError } from "../errors.ts";
 
@@ -31,16 +30,19 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<Reply> {
   const where = `port ${port} of pod ${namespace}/${pod}`;
-  const tunnel = await open(config, { namespace, pod, port }, where);
+  const tunnel = await open(config, { namespace, pod, port }, where, signal);
   try {
     return await new Promise<Reply>((resolve, reject) => {
       const fail = (error: Error) =>
         reject(new UserError(`${where} does not answer: ${tunnel.said() || error.message}. Is the pod running?`));
+      tunnel.stream.on("error", fail);
+      // The kubelet may have said no before anybody listened.
+      if (tunnel.said() !== "") return fail(new Error(tunnel.said()));
       const call = request(
         {
           path: path.startsWith("/") ? path : `/${path}`,
           headers: { host: `localhost:${port}`, connection: "close" },
-          createConnection: () => tunnel.stream as unknown as Socket,
+          createConnection: () => tunnel.stream,
           timeout: TIMEOUT,
           signal,
         },
@@ -56,10 +58,7 @@ export async function ask(
           response.on("end", () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts) }));
         },
       );
-      const late = setTimeout(
-        () => call.destroy(new Error(`nothing came within ${TIMEOUT / 1000} s`)),
-        TIMEOUT,
-      );
+      const late = setTimeout(() => call.destroy(new Error(`nothing came within ${TIMEOUT / 1000} s`)), TIMEOUT);
       call.on("close", () => clearTimeout(late));
       call.on("error", fail);
       call.end();
@@ -76,7 +75,12 @@ interface Tunnel {
   readonly close: () => void;
 }
 
-async function open(config: ClusterConfig, { namespace, pod, port }: PodPort, where: string): Promise<Tunnel> {
+async function open(
+  config: ClusterConfig,
+  { namespace, pod, port }: PodPort,
+  where: string,
+  signal: AbortSignal,
+): Promise<Tunnel> {
   const { KubeConfig, PortForward } = await import("@kubernetes/client-node");
   const kubeConfig = new KubeConfig();
   const encoded = (pem: string) => Buffer.from(pem).toString("base64");
@@ -121,17 +125,33 @@ async function open(config: ClusterConfig, { namespace, pod, port }: PodPort, wh
       done();
     },
   });
-  let socket: { close(): void; onclose: unknown };
-  try {
-    const opened = await new PortForward(kubeConfig).portForward(namespace, pod, [port], output, errors, input);
-    socket = opened as unknown as typeof socket;
-  } catch (error) {
-    const { message = "" } = error as { message?: string };
-    throw new UserError(
-      `${where} cannot be reached through the API server: ${message || "it refused the port-forward"}. Grant "create" on pods/portforward, and check that the pod is running.`,
-    );
+  stream.on("error", () => {});
+  interface Socket {
+    close(): void;
+    addEventListener(type: "close", listener: () => void): void;
   }
-  socket.onclose = () => stream.push(null);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]);
+  const opening = new PortForward(kubeConfig).portForward(namespace, pod, [port], output, errors, input);
+  const socket = await new Promise<Socket>((resolve, reject) => {
+    const refused = (why: string) =>
+      reject(
+        new UserError(
+          `${where} cannot be reached through the API server: ${why}. Grant "create" on pods/portforward, and check that the pod is running.`,
+        ),
+      );
+    limit.addEventListener("abort", () => {
+      if (signal.aborted) reject(signal.reason as Error);
+      else refused(`it did not answer within ${TIMEOUT / 1000} s`);
+    });
+    opening.then(
+      (opened) => {
+        if (limit.aborted) (opened as Socket).close();
+        else resolve(opened as Socket);
+      },
+      (error: { readonly message?: string }) => refused(error.message || "it refused the port-forward"),
+    );
+  });
+  socket.addEventListener("close", () => stream.push(null));
   return {
     stream,
     said: () => said.trim(),

@@ -73,6 +73,10 @@ function run(args: readonly string[], environment: Environment, signal: AbortSig
 /** The sentence in what helm wrote: its last `Error:` line, without what it says around it. */
 export function helmError({ err, out }: HelmResult): string {
   const lines = `${err}\n${out}`.split("\n").map((line) => line.trim());
-  const found = lines.filter((line) => line.startsWith("Error:")).at(-1)?.slice("Error:".length) ?? lines.filter(Boolean).at(-1);
+  const found =
+    lines
+      .filter((line) => line.startsWith("Error:"))
+      .at(-1)
+      ?.slice("Error:".length) ?? lines.filter(Boolean).at(-1);
   return (found ?? "it said nothing").trim().replace(/\.$/, "");
 }

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { injectFile, type InjectionNote } from "../../injector/inject-file.ts";
 import { INJECTOR_DEFAULTS, type InjectorSettings } from "../../injector/settings.ts";
 import { EXIT, UserError } from "../errors.ts";
+import { VERSION } from "../version.ts";
 import { DEFAULT_NAMESPACE } from "./resources.ts";
 import type { Settings } from "./settings.ts";
 import type { Terminal } from "./terminal.ts";
@@ -13,7 +14,8 @@ export interface InjectOptions {
   readonly filename: string;
   readonly namespace?: string;
   readonly envoyImage: string;
-  readonly initImage: string;
+  /** Heddle's own of this version when absent. */
+  readonly initImage?: string;
   readonly nativeSidecars?: boolean;
   readonly trustDomain: string;
 }
@@ -24,7 +26,7 @@ export function injectorSettings(options: InjectOptions, controlPlane: string): 
   return {
     ...INJECTOR_DEFAULTS,
     envoyImage: options.envoyImage,
-    initImage: options.initImage,
+    initImage: options.initImage ?? `heddle/heddle:${VERSION}`,
     nativeSidecars: options.nativeSidecars ?? true,
     trustDomain: options.trustDomain,
     controlPlane: { host, name: host },
@@ -43,7 +45,7 @@ export async function injectManifests(
     documents = loadAll(text).filter((one) => one !== null && one !== undefined);
   } catch (error) {
     const where = filename === "-" ? "The standard input" : filename;
-    throw new UserError(`${where} is not YAML: ${String((error as Error).message).split("\n")[0]}.`);
+    throw new UserError(`${where} is not YAML: ${(error as Error).message.split("\n")[0]}.`);
   }
   const result = injectFile(documents, {
     settings: injectorSettings(options, settings.namespaceGiven ? settings.namespace : DEFAULT_NAMESPACE),
@@ -62,7 +64,8 @@ export const noteLines = (notes: readonly InjectionNote[]): string[] =>
   });
 
 async function standardInput(): Promise<string> {
-  if (process.stdin.isTTY) throw new UserError("Nothing is given on standard input. Give a file: heddle inject -f FILE", EXIT.usage);
+  if (process.stdin.isTTY)
+    throw new UserError("Nothing is given on standard input. Give a file: heddle inject -f FILE", EXIT.usage);
   const parts: Buffer[] = [];
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) parts.push(chunk);
   return Buffer.concat(parts).toString("utf8");

@@ -47,7 +47,11 @@ export function checkMeshName(name: string): void {
 }
 
 /** helm's release of a mesh: its name in helm's alphabet. */
-export const releaseName = (mesh: string): string => mesh.toLowerCase().replace(/[^a-z0-9-]+/g, "-").slice(0, 53);
+export const releaseName = (mesh: string): string =>
+  mesh
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, "-")
+    .slice(0, 53);
 
 /** Pure: what helm is run with. helm 4 calls `--atomic` by what it does. */
 export function installArgs(options: InstallOptions, chart: string, namespace: string, major: number): string[] {
@@ -72,7 +76,12 @@ export function installArgs(options: InstallOptions, chart: string, namespace: s
 }
 
 /** Pure: why a mesh cannot be installed beside these; undefined when it can. */
-export function conflictWith(meshes: readonly MeshInfo[], name: string, namespace: string, single: boolean): string | undefined {
+export function conflictWith(
+  meshes: readonly MeshInfo[],
+  name: string,
+  namespace: string,
+  single: boolean,
+): string | undefined {
   const same = meshes.find((mesh) => mesh.name === name);
   if (same)
     return `Mesh ${name} already exists in namespace [${same.namespace}]. Specify a new mesh name with --mesh-name, or upgrade it: heddle mesh upgrade --mesh-name ${name}`;
@@ -95,7 +104,12 @@ export async function install(context: Context, options: InstallOptions): Promis
   const helm = await findHelm(settings);
   const { namespace } = settings;
   const { api, context: name } = await context.cluster();
-  const conflict = conflictWith(await listMeshes(api, settings), options.meshName, namespace, options.enforceSingleMesh);
+  const conflict = conflictWith(
+    await listMeshes(api, settings),
+    options.meshName,
+    namespace,
+    options.enforceSingleMesh,
+  );
   if (conflict !== undefined) throw new UserError(conflict);
   terminal.note(`Installing into namespace [${namespace}] of context ${name} …`);
   const result = await whileShowing(
@@ -110,7 +124,9 @@ export async function install(context: Context, options: InstallOptions): Promis
     throw new UserError(`helm could not install the mesh: ${helmError(result)}.${undo}`);
   }
   await terminal.out(`OSM installed successfully in namespace [${namespace}] with mesh name [${options.meshName}]`);
-  terminal.note(`Next: heddle namespace add NAMESPACE${options.meshName === "osm" ? "" : ` --mesh-name ${options.meshName}`}`);
+  terminal.note(
+    `Next: heddle namespace add NAMESPACE${options.meshName === "osm" ? "" : ` --mesh-name ${options.meshName}`}`,
+  );
   return 0;
 }
 
@@ -123,7 +139,11 @@ export interface UpgradeOptions {
 }
 
 /** Pure. Values that the user gave stay, and new ones of the chart come in: both helms do that with `--reset-then-reuse-values`. */
-export const upgradeArgs = (mesh: MeshInfo, chart: string, { set, resetValues = false, timeout }: UpgradeOptions): string[] => [
+export const upgradeArgs = (
+  mesh: MeshInfo,
+  chart: string,
+  { set, resetValues = false, timeout }: UpgradeOptions,
+): string[] => [
   "upgrade",
   mesh.release,
   chart,

@@ -125,7 +125,11 @@ async function configOf(kubeConfig: KubeConfig, namespace: string | undefined): 
       );
     }
     const authorization = stringAt(options, "headers", "Authorization");
-    const pem = (key: string) => (options[key] === undefined ? undefined : String(options[key]));
+    const pem = (key: string) => {
+      const value = options[key];
+      if (Buffer.isBuffer(value)) return value.toString("utf8");
+      return typeof value === "string" ? value : undefined;
+    };
     return {
       token: /^Bearer (.*)$/.exec(authorization)?.[1],
       ca: pem("ca"),

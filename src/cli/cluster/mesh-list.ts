@@ -24,7 +24,8 @@ export async function meshList(context: Context): Promise<number> {
     rows.push({ ...mesh, namespaces: (await monitoredNamespaces(cluster.api, mesh.name)).map(nameOf) });
   await terminal.out(["", ...meshTable(rows)].join("\n"));
   const supported: string[] = [];
-  for (const { namespace } of meshes) supported.push(smiVersions(await askController(cluster, namespace, "/smi/version")));
+  for (const { namespace } of meshes)
+    supported.push(smiVersions(await askController(cluster, namespace, "/smi/version")));
   await terminal.out(["", ...smiTable(meshes, supported), "", ...HINT].join("\n"));
   return 0;
 }

@@ -28,7 +28,10 @@ export const IGNORE_PATCH: Raw = { metadata: { labels: { [LABEL_IGNORE]: "true" 
 export async function namespaceAdd(
   context: Context,
   names: readonly string[],
-  { meshName, disableSidecarInjection = false }: { readonly meshName: string; readonly disableSidecarInjection?: boolean },
+  {
+    meshName,
+    disableSidecarInjection = false,
+  }: { readonly meshName: string; readonly disableSidecarInjection?: boolean },
 ): Promise<number> {
   const { settings, terminal } = context;
   const { api } = await context.cluster();
@@ -37,7 +40,9 @@ export async function namespaceAdd(
   for (const name of names) {
     const controllers = await api.list(DEPLOYMENTS, { namespace: name, labelSelector: `${LABEL_APP}=${CONTROLLER}` });
     if (controllers.length > 0) {
-      await terminal.out(`Namespace [${name}] already has [${CONTROLLER}] installed and cannot be added to mesh [${meshName}]`);
+      await terminal.out(
+        `Namespace [${name}] already has [${CONTROLLER}] installed and cannot be added to mesh [${meshName}]`,
+      );
       continue;
     }
     const namespace = await needNamespace(api, name, `Could not add namespace [${name}] to mesh [${meshName}]`);
@@ -104,14 +109,21 @@ export async function namespaceList(context: Context, { meshName }: { readonly m
   const { api } = await context.cluster();
   const namespaces = await monitoredNamespaces(api, meshName);
   if (namespaces.length > 0) await context.terminal.out(namespaceTable(namespaces).join("\n"));
-  else await context.terminal.out(meshName === undefined ? "No namespaces in any mesh" : `No namespaces in mesh [${meshName}]`);
+  else
+    await context.terminal.out(
+      meshName === undefined ? "No namespaces in any mesh" : `No namespaces in mesh [${meshName}]`,
+    );
   return 0;
 }
 
 export const namespaceTable = (namespaces: readonly Raw[]): string[] =>
   table(
     ["NAMESPACE", "MESH", "SIDECAR-INJECTION"],
-    namespaces.map((namespace) => [nameOf(namespace), labelOf(namespace, LABEL_MONITORED_BY) ?? "", injection(namespace)]),
+    namespaces.map((namespace) => [
+      nameOf(namespace),
+      labelOf(namespace, LABEL_MONITORED_BY) ?? "",
+      injection(namespace),
+    ]),
   );
 
 function injection(namespace: Raw): string {

@@ -31,10 +31,10 @@ const topOf = (command: Command): Command => {
 export const isLocal = (command: Command): boolean => command.parent !== null && LOCAL.has(topOf(command).name());
 
 /** For `configureHelp`: verbs about this machine do not show the flags that say which cluster. */
-export function visibleGlobalOptions(this: Help, command: Command): Option[] {
-  const options = Help.prototype.visibleGlobalOptions.call(this, command);
+export const visibleGlobalOptions = (command: Command): Option[] => {
+  const options = Object.assign(new Help(), { showGlobalOptions: true }).visibleGlobalOptions(command);
   return isLocal(command) ? options.filter((option) => !FLAGS.has(option.long)) : options;
-}
+};
 
 export const meshName = (): Option => new Option("--mesh-name <name>", "name of the mesh").default(DEFAULT_MESH);
 export const anyMeshName = (says = "name of the mesh, when there are several"): Option =>
@@ -54,7 +54,9 @@ export const list = (flags: string, says: string): Option =>
 
 /** Repeated, each as it is. */
 export const repeated = (flags: string, says: string): Option =>
-  new Option(flags, says).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]).default([], "none");
+  new Option(flags, says)
+    .argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+    .default([], "none");
 
 /** `--flag`, `--flag=true`, `--flag=false`: Go's form. Only for verbs without arguments, since a word behind it is its value. */
 export const toggle = (flag: string, says: string, fallback: boolean): Option =>

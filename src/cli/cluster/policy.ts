@@ -67,7 +67,10 @@ export function verdictLines(verdict: PodVerdict, source: Raw, destination: Raw,
   ];
   const targets = new Set(verdict.ports.flatMap(({ rules }) => rules.flatMap((rule) => rule.target ?? [])));
   if (targets.size === 0)
-    return [...head, `[+] Pod '${from}' is not allowed to communicate to pod '${to}', missing SMI TrafficTarget policy`];
+    return [
+      ...head,
+      `[+] Pod '${from}' is not allowed to communicate to pod '${to}', missing SMI TrafficTarget policy`,
+    ];
   return [
     ...head,
     ...[...targets].sort().flatMap((target) => {

@@ -5,6 +5,7 @@ import { Option, type Command } from "commander";
 import type { Config } from "../../config.ts";
 import { EXIT, UserError } from "../errors.ts";
 import type { Context } from "./connection.ts";
+import { addPolicy, addSupport, addTools, addVerify } from "./inspect-commands.ts";
 import {
   anyMeshName,
   clusterOptions,
@@ -46,9 +47,14 @@ export function clusterVerbs(program: Command, config: Config, done: Done, outsi
   const flags = () => program.opts<ClusterFlags>();
   for (const option of clusterOptions()) program.addOption(option);
   program.hook("preAction", (_, action) => {
-    const given = Object.entries({ ...flags() }).find(([key]) => ["kubeconfig", "context", "osmNamespace"].includes(key));
+    const given = Object.entries({ ...flags() }).find(([key]) =>
+      ["kubeconfig", "context", "osmNamespace"].includes(key),
+    );
     if (given && isLocal(action))
-      throw new UserError(`This verb is about this machine: it takes no ${given[0] === "osmNamespace" ? "--osm-namespace" : `--${given[0]}`}.`, EXIT.usage);
+      throw new UserError(
+        `This verb is about this machine: it takes no ${given[0] === "osmNamespace" ? "--osm-namespace" : `--${given[0]}`}.`,
+        EXIT.usage,
+      );
   });
 
   const run: Run = async (verb) => {
@@ -89,7 +95,9 @@ function addInstall(program: Command, run: Run): void {
   program
     .command("install")
     .summary("install the mesh into a cluster")
-    .description("Installs a control plane by helm, with this version's chart, and waits until it is ready. Needs helm 3.14 or newer in PATH.")
+    .description(
+      "Installs a control plane by helm, with this version's chart, and waits until it is ready. Needs helm 3.14 or newer in PATH.",
+    )
     .addOption(new Option("--chart-path <chart>", "a chart's folder or archive (default: the one of this version)"))
     .addOption(new Option("--osm-chart-path <chart>", "the same, in OSM's spelling"))
     .addOption(meshName())
@@ -101,13 +109,19 @@ function addInstall(program: Command, run: Run): void {
       "after",
       examples(
         ["heddle install", "into namespace osm-system"],
-        ["heddle install --osm-namespace heddle-system --set osm.image.registry=registry.local/mesh", "from your registry"],
+        [
+          "heddle install --osm-namespace heddle-system --set osm.image.registry=registry.local/mesh",
+          "from your registry",
+        ],
         ["heddle check --pre", "can this cluster take it?"],
       ),
     )
     .action((options) =>
       run(async (context) =>
-        (await import("./install.ts")).install(context, { ...options, chartPath: options.chartPath ?? options.osmChartPath }),
+        (await import("./install.ts")).install(context, {
+          ...options,
+          chartPath: options.chartPath ?? options.osmChartPath,
+        }),
       ),
     );
 
@@ -124,7 +138,10 @@ function addInstall(program: Command, run: Run): void {
     )
     .addOption(anyMeshName("name of the mesh (default: asks about each)"))
     .option("-f, --force", "do not ask")
-    .option("-a, --delete-cluster-wide-resources", "delete CRDs with every policy, webhook configurations and the CA's Secret too")
+    .option(
+      "-a, --delete-cluster-wide-resources",
+      "delete CRDs with every policy, webhook configurations and the CA's Secret too",
+    )
     .option("--delete-namespace", "delete the control plane's namespace too")
     .addOption(new Option("--ca-bundle-secret-name <name>", "the CA's Secret").default(DEFAULT_CA_SECRET))
     .addOption(localPort())
@@ -139,18 +156,25 @@ function addInstall(program: Command, run: Run): void {
 }
 
 function addMesh(program: Command, run: Run): void {
-  const mesh = program.command("mesh").summary("list and upgrade meshes of a cluster").description("Lists and upgrades the meshes of a cluster.");
+  const mesh = program
+    .command("mesh")
+    .summary("list and upgrade meshes of a cluster")
+    .description("Lists and upgrades the meshes of a cluster.");
   mesh
     .command("list")
     .summary("list control planes")
-    .description("Lists the control planes of a cluster, OSM's and Heddle's alike, with their namespaces and the versions of SMI that they read.")
+    .description(
+      "Lists the control planes of a cluster, OSM's and Heddle's alike, with their namespaces and the versions of SMI that they read.",
+    )
     .addOption(localPort())
     .addHelpText("after", examples(["heddle mesh list", "every mesh of the cluster"]))
     .action(() => run(async (context) => (await import("./mesh-list.ts")).meshList(context)));
   mesh
     .command("upgrade")
     .summary("upgrade a control plane")
-    .description("Upgrades a control plane by helm to this version's chart. Values that were given before stay (OSM forgot them).")
+    .description(
+      "Upgrades a control plane by helm to this version's chart. Values that were given before stay (OSM forgot them).",
+    )
     .addOption(anyMeshName())
     .addOption(new Option("--chart-path <chart>", "a chart's folder or archive (default: the one of this version)"))
     .addOption(new Option("--osm-chart-path <chart>", "the same, in OSM's spelling"))
@@ -166,7 +190,10 @@ function addMesh(program: Command, run: Run): void {
     )
     .action((options) =>
       run(async (context) =>
-        (await import("./install.ts")).meshUpgrade(context, { ...options, chartPath: options.chartPath ?? options.osmChartPath }),
+        (await import("./install.ts")).meshUpgrade(context, {
+          ...options,
+          chartPath: options.chartPath ?? options.osmChartPath,
+        }),
       ),
     );
 }
@@ -208,13 +235,18 @@ function addNamespace(program: Command, run: Run): void {
     .action((mesh: string | undefined, options: { meshName?: string }) =>
       run(async (context) => {
         const wanted = mesh ?? options.meshName;
-        return (await import("./namespaces.ts")).namespaceList(context, wanted === undefined ? {} : { meshName: wanted });
+        return (await import("./namespaces.ts")).namespaceList(
+          context,
+          wanted === undefined ? {} : { meshName: wanted },
+        );
       }),
     );
   namespace
     .command("ignore")
     .summary("keep namespaces out of every mesh")
-    .description("Keeps namespaces out of every mesh, whatever other labels they have. Sidecars that are there stay until a restart.")
+    .description(
+      "Keeps namespaces out of every mesh, whatever other labels they have. Sidecars that are there stay until a restart.",
+    )
     .argument("<namespace...>", "the namespaces")
     .addHelpText("after", examples(["heddle namespace ignore kube-node-lease", "its pods never get a sidecar"]))
     .action((names: string[]) =>
@@ -246,7 +278,9 @@ function addProxy(proxy: Command, run: Run): void {
   proxy
     .command("get")
     .summary("ask a sidecar's Envoy in a cluster")
-    .description("Prints what the Envoy of a pod answers to a query of its admin interface, as config_dump, clusters, stats or certs. Only reads.")
+    .description(
+      "Prints what the Envoy of a pod answers to a query of its admin interface, as config_dump, clusters, stats or certs. Only reads.",
+    )
     .argument("<query>", "the query")
     .argument("<pod>", "the pod")
     .addOption(new Option("-n, --namespace <namespace>", "the pod's namespace").default("default"))
@@ -262,171 +296,4 @@ function addProxy(proxy: Command, run: Run): void {
     .action((query: string, pod: string, options) =>
       run(async (context) => (await import("./proxy.ts")).proxyGet(context, query, pod, options)),
     );
-}
-
-function addPolicy(program: Command, run: Run): void {
-  const policy = program.command("policy").summary("check policies of a cluster").description("Checks the policies of a cluster.");
-  policy
-    .command("check-pods")
-    .summary("may one pod call another?")
-    .description("Says whether a pod may call another one, by which TrafficTarget, and on which ports and routes: by the code that enforces it.")
-    .argument("<source>", "the calling pod: namespace/pod, or a pod of namespace default")
-    .argument("<destination>", "the pod that is called")
-    .addHelpText("after", examples(["heddle policy check-pods bookbuyer/bookbuyer-7d8f bookstore/bookstore-6c9b", "may it?"]))
-    .action((source: string, destination: string) =>
-      run(async (context) => (await import("./policy.ts")).checkPods(context, source, destination)),
-    );
-  policy
-    .command("check-conflicts")
-    .summary("do objects of a kind contradict each other?")
-    .description("Says whether objects of a kind contradict each other: IngressBackends that name the same backend and port.")
-    .argument("<kind>", "IngressBackend")
-    .addOption(list("-n, --namespaces <namespace>", "the namespace: exactly one"))
-    .addHelpText("after", examples(["heddle policy check-conflicts IngressBackend -n bookstore", "in one namespace"]))
-    .action((kind: string, options) =>
-      run(async (context) => (await import("./conflicts.ts")).checkConflicts(context, kind, options)),
-    );
-}
-
-function addVerify(program: Command, run: Run): void {
-  const verify = program
-    .command("verify")
-    .summary("find out why something does not work in a cluster")
-    .description("Goes through what a call needs, step by step, and says what is missing and what to do. Ends with 1 when something fails.");
-  verify
-    .command("connectivity")
-    .summary("from a pod to a pod, or out of the mesh")
-    .description("Verifies what a call from a pod to another one, or to the outside, needs.")
-    .requiredOption("--from-pod <namespace/pod>", "the calling pod")
-    .option("--to-pod <namespace/pod>", "the pod that is called")
-    .option("--to-service <service>", "the Service that is called, in the pod's namespace")
-    .option("--to-ext-port <port>", "the port outside of the mesh")
-    .option("--to-ext-host <host>", "the host outside of the mesh")
-    .addOption(new Option("--app-protocol <protocol>", "what is spoken").default("http"))
-    .addOption(anyMeshName())
-    .addHelpText(
-      "after",
-      examples(
-        ["heddle verify connectivity --from-pod curl/curl-7bb5 --to-pod httpbin/httpbin-69dc --to-service httpbin", "inside"],
-        ["heddle verify connectivity --from-pod curl/curl-7bb5 --to-ext-port 443 --to-ext-host httpbin.org", "to the outside"],
-      ),
-    )
-    .action((options) => run(async (context) => (await import("./verify/run.ts")).verifyConnectivity(context, options)));
-  verify
-    .command("ingress")
-    .summary("from an ingress to a pod")
-    .description("Verifies what a call from an ingress controller's Service to a pod of the mesh needs.")
-    .requiredOption("--from-service <namespace/service>", "the ingress controller's Service")
-    .requiredOption("--to-pod <namespace/pod>", "the pod that is called")
-    .requiredOption("--to-service <service>", "the Service that is called, in the pod's namespace")
-    .requiredOption("--ingress-backend <name>", "the IngressBackend, in the pod's namespace")
-    .requiredOption("--to-port <port>", "the port that the pod listens on")
-    .addOption(new Option("--app-protocol <protocol>", "what is spoken").default("http"))
-    .addOption(anyMeshName())
-    .addHelpText(
-      "after",
-      examples([
-        "heddle verify ingress --from-service ingress-nginx/controller --to-pod httpbin/httpbin-7c64 --to-service httpbin --ingress-backend httpbin --to-port 14001",
-        "is it let in?",
-      ]),
-    )
-    .action((options) => run(async (context) => (await import("./verify/run.ts")).verifyIngress(context, options)));
-  verify
-    .command("control-plane-health")
-    .summary("is the control plane well?")
-    .description("Verifies that the control plane's pods are there, ready, and say so themselves.")
-    .addOption(anyMeshName())
-    .addHelpText("after", examples(["heddle verify control-plane-health", "is it well?"]))
-    .action((options: { meshName?: string }) =>
-      run(async (context) => (await import("./verify/run.ts")).verifyControlPlane(context, options.meshName)),
-    );
-}
-
-function addSupport(program: Command, run: Run): void {
-  const support = program
-    .command("support")
-    .summary("collect and explain what goes wrong")
-    .description("Collects and explains what goes wrong.");
-  support
-    .command("error-info")
-    .summary("what codes mean")
-    .description("Prints what the codes of Heddle's problems and of OSM's errors mean.")
-    .argument("[code]", "one code; all of them when absent")
-    .addHelpText("after", examples(["heddle support error-info unknown-route", "one"], ["heddle support error-info E2007", "of OSM's"]))
-    .action((code: string | undefined) =>
-      run(async (context) => (await import("./error-info.ts")).errorInfo(context, code)),
-    );
-  support
-    .command("bug-report")
-    .summary("collect what others need to see")
-    .description(
-      "Writes an archive (*.tar.gz, *.tgz or *.tar) with logs, objects and the sidecars' configuration. Secrets and values of variables are left out; look at the logs before you share it.",
-    )
-    .option("--all", "every namespace and pod of the mesh")
-    .addOption(list("--app-namespaces <namespaces>", "namespaces, with commas between them"))
-    .addOption(list("--app-deployments <deployments>", "Deployments, as namespace/name"))
-    .addOption(list("--app-pods <pods>", "pods, as namespace/name"))
-    .option("--ingress", "Ingress and IngressBackend objects of these namespaces too")
-    .option("-o, --out-file <file>", "the archive (default: heddle-bug-report-TIME.tar.gz here)")
-    .addHelpText(
-      "after",
-      examples(
-        ["heddle support bug-report --all", "everything"],
-        ["heddle support bug-report --app-namespaces bookstore --app-pods bookbuyer/bookbuyer-7bb7", "these only"],
-      ),
-    )
-    .action((options) => run(async (context) => (await import("./bug-report.ts")).bugReport(context, options)));
-}
-
-function addTools(program: Command, run: Run, print: (text: string) => Promise<void>): void {
-  program
-    .command("check")
-    .summary("can a cluster take the mesh? Is it well?")
-    .description("With --pre: whether a cluster can take the mesh, before anything is installed. Without: as verify control-plane-health. Ends with 1 when something fails.")
-    .option("--pre", "before an installation: version, permissions, CRDs, other meshes")
-    .addHelpText("after", examples(["heddle check --pre", "before heddle install"], ["heddle check", "afterwards"]))
-    .action((options: { pre?: boolean }) =>
-      run(async (context) =>
-        options.pre
-          ? (await import("./check.ts")).check(context)
-          : (await import("./verify/run.ts")).verifyControlPlane(context),
-      ),
-    );
-  program
-    .command("inject")
-    .summary("put sidecars into manifests, with no cluster")
-    .description("Prints manifests with sidecars in their pods, as the injector of a cluster would add them. What was done goes to standard error.")
-    .requiredOption("-f, --filename <file>", "the manifests; - is standard input")
-    .option("-n, --namespace <namespace>", "namespace of objects that name none")
-    .addOption(new Option("--envoy-image <image>", "the sidecar's image").default("envoyproxy/envoy:distroless-v1.40.0"))
-    .option("--init-image <image>", "the init container's image (default: Heddle's of this version)")
-    .option("--no-native-sidecars", "for clusters older than Kubernetes 1.29")
-    .addOption(new Option("--trust-domain <domain>", "the mesh's trust domain").default("cluster.local"))
-    .addHelpText(
-      "after",
-      examples(
-        ["heddle inject -f deployment.yaml | kubectl apply -f -", "with sidecars"],
-        ["kubectl get deployment web -o yaml | heddle inject -f -", "what would be added?"],
-      ),
-    )
-    .action((options) => run(async (context) => (await import("./inject.ts")).injectManifests(context, options)));
-  program
-    .command("env")
-    .summary("print what OSM's configuration file comes to")
-    .description("Prints the settings of OSM's configuration file (~/.osm/config.yaml or $OSM_CONFIG), with flags applied.")
-    .addHelpText("after", examples(["heddle env", "the settings"]))
-    .action(() => run(async (context) => (await import("./env.ts")).env(context)));
-  program
-    .command("completion")
-    .summary("print completion for a shell")
-    .description("Prints a script that completes heddle's commands and options in bash, zsh or fish.")
-    .argument("<shell>", "bash, zsh or fish")
-    .addHelpText(
-      "after",
-      examples(
-        ["source <(heddle completion bash)", "in this shell"],
-        ["heddle completion fish > ~/.config/fish/completions/heddle.fish", "in every new one"],
-      ),
-    )
-    .action(async (shell: string) => print((await import("./completion.ts")).completion(program, shell)));
 }

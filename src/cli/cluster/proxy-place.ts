@@ -28,11 +28,15 @@ export function placeOf({ mesh, clusterFlag, localRuns, kubeconfig }: Situation)
   return kubeconfig ? "cluster" : "here";
 }
 
-/** Ends with the exit code of whichever it is; undefined when `run` has told it. */
-export async function proxyStatusAnywhere(options: ProxyStatusOptions, verbs: ClusterVerbs): Promise<number | undefined> {
+/** Ends with the exit code of whichever it is; undefined when `run` has told it. `typed`: `--mesh` stands on the command line. */
+export async function proxyStatusAnywhere(
+  options: ProxyStatusOptions,
+  typed: boolean,
+  verbs: ClusterVerbs,
+): Promise<number | undefined> {
   const flags = verbs.flags();
   const clusterFlag = Boolean(flags.kubeconfig ?? flags.context ?? flags.osmNamespace ?? options.meshName);
-  if (clusterFlag && options.mesh !== undefined)
+  if (clusterFlag && typed)
     throw new UserError("--mesh is a mesh on this machine: it does not go with flags that name a cluster.", EXIT.usage);
   const { liveRuns, runIds } = await import("../../local/record.ts");
   const localRuns = process.getuid?.() === 0 ? liveRuns().length : runIds().length;

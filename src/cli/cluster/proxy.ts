@@ -5,7 +5,7 @@ import { writeFile } from "node:fs/promises";
 import { ADMIN_PORT } from "../../xds/names.ts";
 import { isRaw } from "../../manifest/reader.ts";
 import { EXIT, UserError } from "../errors.ts";
-import { formatOf, printData } from "../output.ts";
+import { formatOf } from "../output.ts";
 import { proxyTable } from "../proxy-status.ts";
 import type { ProxyRow } from "../rows.ts";
 import type { Context } from "./connection.ts";
@@ -14,6 +14,7 @@ import { nameOf, stringAt } from "./objects.ts";
 import { meshedPod } from "./policy.ts";
 import { CONTROLLER_HTTP_PORT } from "./resources.ts";
 import { errorOf } from "./sentences.ts";
+import { outData } from "./terminal.ts";
 
 export interface ProxyGetOptions {
   readonly namespace: string;
@@ -21,9 +22,15 @@ export interface ProxyGetOptions {
 }
 
 /** Queries that only read. Envoy's others want POST, and are changed by `kubectl exec`, not by a verb called get. */
-const CHANGES = /^\/?(quitquitquit|healthcheck\/|logging|drain_listeners|reset_counters|cpuprofiler|heapprofiler|runtime_modify|reopen_logs)/;
+const CHANGES =
+  /^\/?(quitquitquit|healthcheck\/|logging|drain_listeners|reset_counters|cpuprofiler|heapprofiler|runtime_modify|reopen_logs)/;
 
-export async function proxyGet(context: Context, query: string, pod: string, options: ProxyGetOptions): Promise<number> {
+export async function proxyGet(
+  context: Context,
+  query: string,
+  pod: string,
+  options: ProxyGetOptions,
+): Promise<number> {
   const { namespace, file } = options;
   if (CHANGES.test(query))
     throw new UserError(
@@ -75,7 +82,7 @@ export async function clusterProxyStatus(
   if (silent.length === pods.length)
     throw new UserError(`No controller of mesh [${name}] could be asked. ${silent.join(" ")}`);
   for (const line of silent) terminal.note(`Not asked: ${line}`);
-  if (format !== "table") await printData(format, rows);
+  if (format !== "table") await outData(terminal, format, rows);
   else if (rows.length > 0) await terminal.out(proxyTable(rows).join("\n"));
   else terminal.note("No proxy is connected.");
   return 0;

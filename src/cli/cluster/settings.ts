@@ -58,7 +58,11 @@ export async function readSettings(flags: ClusterFlags, environment: Environment
 }
 
 /** kubectl's rules: the flag, else $KUBECONFIG (a list), else ~/.kube/config. */
-export function kubeconfigFiles(flag: string | undefined, variable: string | undefined, home: string | undefined): string[] {
+export function kubeconfigFiles(
+  flag: string | undefined,
+  variable: string | undefined,
+  home: string | undefined,
+): string[] {
   if (flag !== undefined) {
     if (!existsSync(flag)) throw new UserError(`There is no kubeconfig ${flag}. Give --kubeconfig a file that exists.`);
     return [flag];
@@ -78,13 +82,14 @@ async function osmConfig(
       throw new UserError(`There is no file ${file}, which $OSM_CONFIG names. Correct the variable, or unset it.`);
     return nothing;
   }
-  const broken = (why: string) => new UserError(`OSM's configuration file ${file} cannot be used: ${why}.`, EXIT.failure);
+  const broken = (why: string) =>
+    new UserError(`OSM's configuration file ${file} cannot be used: ${why}.`, EXIT.failure);
   const { load } = await import("js-yaml");
   let read: unknown;
   try {
     read = load(readFileSync(file, "utf8"));
   } catch (error) {
-    throw broken(String((error as Error).message).split("\n")[0] ?? "it cannot be read");
+    throw broken((error as Error).message.split("\n")[0] ?? "it cannot be read");
   }
   const section = (read as { install?: unknown } | null | undefined)?.install;
   if (section === undefined || section === null) return nothing;

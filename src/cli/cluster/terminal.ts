@@ -3,7 +3,7 @@
  */
 import { styleText } from "node:util";
 import type { Config } from "../../config.ts";
-import { print } from "../output.ts";
+import { print, yaml } from "../output.ts";
 import { printable } from "../text.ts";
 
 export interface Terminal {
@@ -15,11 +15,11 @@ export interface Terminal {
   progress(line: string): void;
   /** A line that was typed; undefined when nobody can type one. */
   ask(question: string): Promise<string | undefined>;
-  paint(color: "green" | "red" | "yellow", text: string): string;
+  readonly paint: (color: "green" | "red" | "yellow", text: string) => string;
 }
 
 export function processTerminal(config: Config): Terminal {
-  const live = process.stderr.isTTY === true && config.color;
+  const live = process.stderr.isTTY && config.color;
   let last = "";
   return {
     out: print,
@@ -48,6 +48,10 @@ export function processTerminal(config: Config): Terminal {
       config.color && process.stdout.isTTY ? styleText(color, text, { validateStream: false }) : text,
   };
 }
+
+/** As JSON or YAML, for scripts. */
+export const outData = async (terminal: Terminal, format: "json" | "yaml", data: unknown): Promise<void> =>
+  terminal.out(format === "json" ? JSON.stringify(data, undefined, 2) : await yaml(data));
 
 /** Asks up to three times; anything but yes is no. */
 export async function confirm(terminal: Terminal, question: string): Promise<boolean> {

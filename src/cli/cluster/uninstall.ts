@@ -211,5 +211,7 @@ async function deleteClusterWide({ api, terminal, instance, secretNamespace, sec
       : `Ignoring - did not find OSM CA bundle secret ${secret} in namespace ${secretNamespace}. Use --ca-bundle-secret-name and --osm-namespace to delete a specific mesh namespace's CA bundle secret if desired`,
   );
   if (failed.length > 0)
-    throw new UserError(`Failed to completely delete: ${failed.join(", ")}. The lines above say why; run it again when that is put right.`);
+    throw new UserError(
+      `Failed to completely delete: ${failed.join(", ")}. The lines above say why; run it again when that is put right.`,
+    );
 }

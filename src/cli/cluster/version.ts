@@ -2,11 +2,11 @@
  * `heddle version` with what runs in a cluster, when one answers soon. Without a kubeconfig it loads nothing of it.
  */
 import { EXIT, UserError } from "../errors.ts";
-import { formatOf, print, printData } from "../output.ts";
+import { formatOf } from "../output.ts";
 import { table } from "../text.ts";
 import { VERSION } from "../version.ts";
 import { hasCluster, readSettings, type ClusterFlags, type Environment } from "./settings.ts";
-import type { Terminal } from "./terminal.ts";
+import { outData, type Terminal } from "./terminal.ts";
 
 export interface VersionOptions {
   readonly output: string;
@@ -34,9 +34,9 @@ export async function version(
 ): Promise<number> {
   const format = formatOf(options.output, ["text", "json", "yaml"]);
   const own = { heddle: VERSION, node: process.versions.node, platform: `${process.platform}/${process.arch}` };
-  if (format === "text") await print(`heddle ${own.heddle} (node ${own.node}, ${own.platform})`);
+  if (format === "text") await terminal.out(`heddle ${own.heddle} (node ${own.node}, ${own.platform})`);
   const meshes = options.clientOnly ? undefined : await inCluster(flags, environment, terminal);
-  if (format !== "text") await printData(format, meshes === undefined ? own : { ...own, meshes });
+  if (format !== "text") await outData(terminal, format, meshes === undefined ? own : { ...own, meshes });
   else if (meshes && meshes.length > 0) await terminal.out(["", ...versionTable(meshes)].join("\n"));
   else if (meshes && !options.versionOnly) terminal.note("No mesh is installed in the cluster.");
   return EXIT.ok;

@@ -127,10 +127,18 @@ export class KubernetesClient {
     }
   }
 
-  /** A conflict (409) when it is there already. */
-  create(resource: Resource, object: Raw, signal: AbortSignal): Promise<Raw> {
-    const namespace = metadataOf(object, "namespace");
-    return this.#object({ method: "POST", path: pathOf(resource, { namespace }), body: object, signal });
+  /**
+   * A conflict (409) when it is there already. `part` is for what is created below an object, as the `token` of a ServiceAccount.
+   * The object says what it is: servers refuse those of CRDs without apiVersion and kind.
+   */
+  create(
+    resource: Resource,
+    object: Raw,
+    signal: AbortSignal,
+    part?: { readonly name: string; readonly subresource: string },
+  ): Promise<Raw> {
+    const place = { namespace: metadataOf(object, "namespace"), ...(part ? { name: part.name } : {}) };
+    return this.#object({ method: "POST", path: pathOf(resource, place, part?.subresource), body: object, signal });
   }
 
   /** A conflict (409) when the object has another resourceVersion by now. */

@@ -49,6 +49,8 @@ export interface TransportOptions {
 
 /** After so many quiet milliseconds the kernel asks whether the other side is still there, and gives up ten seconds later. */
 const KEEP_ALIVE = 5_000;
+/** Idle connections that are kept for the next request. */
+const KEPT = 16;
 
 export class Transport {
   readonly #config: ClusterConfig;
@@ -65,7 +67,7 @@ export class Transport {
     this.#clock = clock;
     this.#limits = { ...TRANSPORT_LIMITS, ...limits };
     this.#userAgent = userAgent;
-    const kept = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE, maxFreeSockets: 16 };
+    const kept = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE, maxFreeSockets: KEPT };
     this.#agent = this.#base.protocol === "http:" ? new http.Agent(kept) : new https.Agent({ ...kept, ...this.#tls() });
   }
 
@@ -123,14 +125,16 @@ export class Transport {
   }
 
   async #send(what: string, request: Request, token: string | undefined): Promise<http.IncomingMessage> {
-    request.signal.throwIfAborted();
-    try {
-      return await this.#once(what, request, token);
-    } catch (error) {
-      // A kept connection that the server had closed just then: nothing was lost by asking.
-      const again = (error as { reused?: boolean }).reused === true && request.method === "GET";
-      if (!again || request.signal.aborted) throw error;
-      return await this.#once(what, request, token);
+    // Asking and applying may be done twice; and a server that went away left as many dead connections as were kept.
+    let left = ["GET", "PATCH"].includes(request.method) ? KEPT : 0;
+    for (;;) {
+      request.signal.throwIfAborted();
+      try {
+        return await this.#once(what, request, token);
+      } catch (error) {
+        const stale = (error as { reused?: boolean }).reused === true;
+        if (!stale || request.signal.aborted || left-- === 0) throw error;
+      }
     }
   }
 

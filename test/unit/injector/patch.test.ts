@@ -294,6 +294,22 @@ test.each([
   expect(injected(of)).toEqual({ refused: expect.stringMatching(said) });
 });
 
+test("settings of the mesh that cannot be used refuse the pod, and say whose they are", () => {
+  expect(injected(pod(), { settings: { interfaceExclusions: ["-F"] } })).toEqual({
+    refused: expect.stringMatching(/the mesh's settings \(MeshConfig\) cannot be used: "-F" is not the name/),
+  });
+});
+
+test("what would be more than a program can be started with is refused", () => {
+  const ranges = Array.from({ length: 4000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
+  expect(injected(pod(), { settings: { outboundIPRangeExclusions: ranges } })).toEqual({
+    refused: expect.stringContaining("too long"),
+  });
+  expect(injected(pod(), { settings: { outboundIPRangeExclusions: ranges.slice(0, 500) } })).toMatchObject({
+    injected: true,
+  });
+});
+
 test("UDP ports of the same number are another thing", () => {
   const of = pod({ containers: [{ name: "app", ports: [{ containerPort: 15001, protocol: "UDP" }] }] });
   expect(injected(of)).toMatchObject({ injected: true });

@@ -1,5 +1,5 @@
 /** Property: whatever happens to server and network, in whatever order, what was told is what is there, and nothing is told in vain. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CollectionSpec } from "../../support/fake-api-objects.ts";
 import { FakeApiServer, WATCH_FAULTS, type Fault, type WatchFault } from "../../support/fake-api-server.ts";
@@ -148,7 +148,10 @@ test.each([true, false])(
           await server.stop();
         }
       }),
-      { numRuns: Number(process.env["FC_RUNS"] ?? 25) },
+      {
+        numRuns: Number(process.env["FC_RUNS"] ?? 25),
+        examples: [[[{ do: "put", what: "routes", name: "a", value: 4 }], 0]],
+      },
     );
     expect(problems).toBeGreaterThan(0);
   },

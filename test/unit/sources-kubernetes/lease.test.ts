@@ -163,12 +163,10 @@ test("a Lease that is deleted is made anew", async () => {
 });
 
 test("a Lease with an absurd duration keeps nobody out for good", async () => {
-  server
-    .of("leases")
-    .create({
-      metadata: { namespace: "ns", name: "heddle" },
-      spec: { holderIdentity: "ghost", leaseDurationSeconds: 1e9 },
-    });
+  server.of("leases").create({
+    metadata: { namespace: "ns", name: "heddle" },
+    spec: { holderIdentity: "ghost", leaseDurationSeconds: 1e9 },
+  });
   const a = replica("a");
   expect(await clock.until(() => a.leadership.leading)).toBeLessThan(65_000);
 });

@@ -1,5 +1,5 @@
 /** Bytes to lines. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Lines } from "../../../src/sources/kubernetes/lines.ts";
 

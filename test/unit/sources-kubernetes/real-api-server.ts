@@ -77,7 +77,10 @@ export class RealApiServer {
   /** Forgets all that was before now: what the API server does every five minutes. */
   async compact(): Promise<void> {
     const call = async (path: string, body: object) => {
-      const response = await fetch(`http://127.0.0.1:${this.#ports[0]}/v3/${path}`, { method: "POST", body: JSON.stringify(body) });
+      const response = await fetch(`http://127.0.0.1:${this.#ports[0]}/v3/${path}`, {
+        method: "POST",
+        body: JSON.stringify(body),
+      });
       return (await response.json()) as { header?: { revision?: string } };
     };
     const { header } = await call("kv/range", { key: Buffer.from("none").toString("base64") });
@@ -94,7 +97,9 @@ export class RealApiServer {
     const log = openSync(join(this.#directory, "log", part), "a");
     const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
     // It ends with this process, however that ends.
-    const child = spawn("setpriv", ["--pdeathsig", "KILL", this.#binary, part, ...flags], { stdio: ["ignore", log, log] });
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", this.#binary, part, ...flags], {
+      stdio: ["ignore", log, log],
+    });
     closeSync(log);
     return child;
   }

@@ -111,11 +111,15 @@ export const namespaceObject = (name: string): Json => ({
 });
 
 export const routes = (namespace: string, name: string, pathRegex = "/"): Json => ({
+  apiVersion: "specs.smi-spec.io/v1alpha4",
+  kind: "HTTPRouteGroup",
   metadata: { namespace, name },
   spec: { matches: [{ name: "m", pathRegex, methods: ["GET"] }] },
 });
 
 export const split = (namespace: string, name: string, weight = 1): Json => ({
+  apiVersion: "split.smi-spec.io/v1alpha4",
+  kind: "TrafficSplit",
   metadata: { namespace, name },
   spec: { service: "root", backends: [{ service: "b", weight }] },
 });

@@ -2,7 +2,17 @@
  * The steps of verifications: each looks at one thing in the cluster and says what it found, in OSM's words. Pure.
  */
 import { LABEL_IGNORE, LABEL_MONITORED_BY } from "../../../world/injection.ts";
-import { hasSidecar, labelOf, fullName, listAt, mapAt, notReady, stringAt, waitingReasons, type Raw } from "../objects.ts";
+import {
+  hasSidecar,
+  labelOf,
+  fullName,
+  listAt,
+  mapAt,
+  notReady,
+  stringAt,
+  waitingReasons,
+  type Raw,
+} from "../objects.ts";
 import { failure, success, type Result } from "./result.ts";
 
 const quoted = (text: string): string => JSON.stringify(text);
@@ -11,7 +21,11 @@ const quoted = (text: string): string => JSON.stringify(text);
 export function namespaceMonitored(name: string, namespace: Raw | undefined, mesh: string): Result {
   const context = `Verify if namespace ${quoted(name)} is monitored`;
   if (!namespace)
-    return failure(context, `Error fetching namespace ${quoted(name)}: there is none`, `Confirm namespace ${quoted(name)} exists`);
+    return failure(
+      context,
+      `Error fetching namespace ${quoted(name)}: there is none`,
+      `Confirm namespace ${quoted(name)} exists`,
+    );
   if (labelOf(namespace, LABEL_IGNORE) !== undefined)
     return failure(
       context,
@@ -37,11 +51,17 @@ export function namespaceMonitored(name: string, namespace: Raw | undefined, mes
 /** Whether a pod has a sidecar, or has none. */
 export function sidecar(name: string, pod: Raw | undefined, wanted: "present" | "absent" = "present"): Result {
   const context =
-    wanted === "present" ? `Verify Envoy sidecar on pod ${quoted(name)}` : `Verify absence of Envoy sidecar on pod ${quoted(name)}`;
+    wanted === "present"
+      ? `Verify Envoy sidecar on pod ${quoted(name)}`
+      : `Verify absence of Envoy sidecar on pod ${quoted(name)}`;
   if (!pod) return failure(context, `pod ${quoted(name)} not found`, `Confirm pod ${quoted(name)} exists`);
   if (wanted === "absent")
     return hasSidecar(pod)
-      ? failure(context, `Found Envoy sidecar on pod ${quoted(name)}`, `Ensure pod ${quoted(name)} has sidecar injection disabled`)
+      ? failure(
+          context,
+          `Found Envoy sidecar on pod ${quoted(name)}`,
+          `Ensure pod ${quoted(name)} has sidecar injection disabled`,
+        )
       : success(context);
   if (!hasSidecar(pod))
     return failure(
@@ -80,7 +100,11 @@ export function appReady(namespace: string, app: string, pods: readonly Raw[]): 
   });
   return reasons.length === 0
     ? success(context)
-    : failure(context, `Pod not ready: ${reasons.join(", ")}`, `See why: kubectl describe pods -n ${namespace} -l app=${app}`);
+    : failure(
+        context,
+        `Pod not ready: ${reasons.join(", ")}`,
+        `See why: kubectl describe pods -n ${namespace} -l app=${app}`,
+      );
 }
 
 /** Whether a Service selects a pod. */
@@ -89,7 +113,11 @@ export function serviceSelects(name: string, service: Raw | undefined, pod: Raw 
   if (!service) return failure(context, `service ${quoted(name)} not found`, `Confirm service ${quoted(name)} exists`);
   const selector = Object.entries(mapAt(service, "spec", "selector"));
   if (selector.length === 0)
-    return failure(context, `service ${quoted(name)} has no selector`, `Give service ${quoted(name)} a selector that matches the pod`);
+    return failure(
+      context,
+      `service ${quoted(name)} has no selector`,
+      `Give service ${quoted(name)} a selector that matches the pod`,
+    );
   const missing = selector.filter(([key, value]) => pod !== undefined && labelOf(pod, key) !== value);
   return missing.length === 0
     ? success(context)
@@ -113,7 +141,11 @@ export function ingressBackend(backend: Raw | undefined, expected: IngressExpect
   const { name, ingressService, backendService, port, protocol } = expected;
   const context = `Verify IngressBackend ${quoted(name)} for backend ${quoted(backendService)}`;
   if (!backend)
-    return failure(context, `IngressBackend ${quoted(name)} not found`, `Create IngressBackend ${quoted(name)} in the backend's namespace`);
+    return failure(
+      context,
+      `IngressBackend ${quoted(name)} not found`,
+      `Create IngressBackend ${quoted(name)} in the backend's namespace`,
+    );
   const entry = listAt(backend, "spec", "backends").find((one) => stringAt(one, "name") === backendService);
   if (!entry)
     return failure(
@@ -131,7 +163,9 @@ export function ingressBackend(backend: Raw | undefined, expected: IngressExpect
   const { namespace, name: service } = ingressService;
   const source = listAt(backend, "spec", "sources").some(
     (one) =>
-      stringAt(one, "kind") === "Service" && stringAt(one, "name") === service && stringAt(one, "namespace") === namespace,
+      stringAt(one, "kind") === "Service" &&
+      stringAt(one, "name") === service &&
+      stringAt(one, "namespace") === namespace,
   );
   return source
     ? success(context)

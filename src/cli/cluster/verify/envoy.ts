@@ -63,7 +63,10 @@ function common(context: string, pod: string, config: EnvoyConfig): Result | und
       `Envoy rejects configuration: ${config.rejected.join("; ")}`,
       "This is a fault of the mesh's, please report it: heddle support bug-report",
     );
-  if (!config.secrets.has(OWN_CERTIFICATE) && ![...config.secrets].some((name) => name.startsWith(`${OWN_CERTIFICATE}:`)))
+  if (
+    !config.secrets.has(OWN_CERTIFICATE) &&
+    ![...config.secrets].some((name) => name.startsWith(`${OWN_CERTIFICATE}:`))
+  )
     return failure(
       context,
       `Envoy of pod "${pod}" has no certificate`,
@@ -87,10 +90,18 @@ export function clientConfig(pod: string, config: EnvoyConfig, { namespace, serv
   const name = serviceName(namespace, service);
   const suggestion = "Check that a TrafficTarget allows the call (heddle policy check-pods), and: heddle proxy status";
   if (!config.listeners.has(OUTBOUND_LISTENER))
-    return failure(context, `Listener "${OUTBOUND_LISTENER}" not found`, "See whether it is connected: heddle proxy status");
+    return failure(
+      context,
+      `Listener "${OUTBOUND_LISTENER}" not found`,
+      "See whether it is connected: heddle proxy status",
+    );
   const missing = ports.filter(({ targetPort }) => !config.clusters.has(clusterName(name, targetPort)));
   if (missing.length === ports.length && ports.length > 0)
-    return failure(context, `Clusters ${missing.map((one) => `"${clusterName(name, one.targetPort)}"`).join(", ")} not found`, suggestion);
+    return failure(
+      context,
+      `Clusters ${missing.map((one) => `"${clusterName(name, one.targetPort)}"`).join(", ")} not found`,
+      suggestion,
+    );
   const host = outboundHostName(serviceFqdn(name));
   if (ports.some(({ http }) => http) && !config.virtualHosts.has(host))
     return failure(context, `Virtual host "${host}" not found`, suggestion);
@@ -104,7 +115,11 @@ export function serverConfig(pod: string, config: EnvoyConfig, { namespace, serv
   if (faulty) return faulty;
   const listener = config.listeners.get(INBOUND_LISTENER);
   if (!listener)
-    return failure(context, `Listener "${INBOUND_LISTENER}" not found`, "See whether it is connected: heddle proxy status");
+    return failure(
+      context,
+      `Listener "${INBOUND_LISTENER}" not found`,
+      "See whether it is connected: heddle proxy status",
+    );
   const prefix = `inbound_${serviceName(namespace, service)}_`;
   return filterChains(listener).some((name) => name.startsWith(prefix))
     ? success(context)
@@ -128,5 +143,9 @@ export function egressConfig(pod: string, config: EnvoyConfig, egress: boolean):
     );
   return config.clusters.has(PASSTHROUGH_CLUSTER)
     ? success(context)
-    : failure(context, `Cluster "${PASSTHROUGH_CLUSTER}" not found`, "See whether it is connected: heddle proxy status");
+    : failure(
+        context,
+        `Cluster "${PASSTHROUGH_CLUSTER}" not found`,
+        "See whether it is connected: heddle proxy status",
+      );
 }

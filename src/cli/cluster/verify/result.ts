@@ -52,7 +52,11 @@ const RULE = "---------------------------------------------";
 const COLORS = { Success: "green", Failure: "red", Unknown: "yellow" } as const;
 
 /** OSM's form. Of what succeeded the parts are not shown. */
-export const resultLines = (result: Result, paint: Terminal["paint"]): string[] => [RULE, ...lines(result, paint, 0), RULE];
+export const resultLines = (result: Result, paint: Terminal["paint"]): string[] => [
+  RULE,
+  ...lines(result, paint, 0),
+  RULE,
+];
 
 function lines(result: Result, paint: Terminal["paint"], depth: number): string[] {
   const { context, status, reason, suggestion, nested = [] } = result;

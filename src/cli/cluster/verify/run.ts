@@ -113,7 +113,9 @@ function allowed(compilation: Compilation, source: Raw, destination: Raw): Resul
   const [problem] = problems;
   return failure(
     context,
-    problem ? `The TrafficTarget that names both opens nothing: ${problem.message}` : "missing SMI TrafficTarget policy",
+    problem
+      ? `The TrafficTarget that names both opens nothing: ${problem.message}`
+      : "missing SMI TrafficTarget policy",
     `Apply a TrafficTarget with destination ServiceAccount ${stringAt(destination, "spec", "serviceAccountName") || "default"} and source ServiceAccount ${stringAt(source, "spec", "serviceAccountName") || "default"}`,
   );
 }
@@ -179,14 +181,25 @@ export async function verifyIngress(context: Context, options: IngressOptions): 
   if (!service)
     return show(
       context,
-      failure(title, `Error retrieving source ingress service ${options.fromService}: there is none`, `See what there is: kubectl get services -n ${ingress.namespace}`),
+      failure(
+        title,
+        `Error retrieving source ingress service ${options.fromService}: there is none`,
+        `See what there is: kubectl get services -n ${ingress.namespace}`,
+      ),
     );
   const selector = Object.entries(mapAt(service, "spec", "selector")).map(([key, value]) => `${key}=${String(value)}`);
-  const pods = selector.length === 0 ? [] : await api.list(PODS, { namespace: ingress.namespace, labelSelector: selector.join(",") });
+  const pods =
+    selector.length === 0
+      ? []
+      : await api.list(PODS, { namespace: ingress.namespace, labelSelector: selector.join(",") });
   const pod = await api.get(PODS, destination);
   const backendService = `${destination.namespace}/${options.toService}`;
   const steps = [
-    checks.namespaceMonitored(destination.namespace, await api.get(NAMESPACES, { name: destination.namespace }), mesh.name),
+    checks.namespaceMonitored(
+      destination.namespace,
+      await api.get(NAMESPACES, { name: destination.namespace }),
+      mesh.name,
+    ),
     // An ingress that is in the mesh calls by its sidecar's identity, and needs no IngressBackend.
     ...byName(pods).map((one) => checks.sidecar(fullName(one), one, "absent")),
     checks.sidecar(to, pod),
