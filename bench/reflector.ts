@@ -1,21 +1,22 @@
 /**
  * What a cluster of 30,000 pods costs to follow: heap per pod, time to read it, and how long an event takes from the server's socket to
- * the world. The server is a process of its own. Run: node --expose-gc bench/reflector.ts [pods]
+ * the world. The server is a process of its own. Run: node bench/reflector.ts [pods]
  */
 import { fork } from "node:child_process";
-import { performance } from "node:perf_hooks";
+import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { KubernetesClient } from "../src/sources/kubernetes/client.ts";
 import { KubernetesSource } from "../src/sources/kubernetes/source.ts";
 import type { Sink } from "../src/sources/sink.ts";
 import { createLog } from "../src/telemetry/log.ts";
 import type { Change, Pod } from "../src/world/types.ts";
 import { Store } from "../src/world/store.ts";
+import { collect } from "./rpc.ts";
 import { FakeApiServer, type Json } from "../test/support/fake-api-server.ts";
 
 const NAMESPACES = 30;
 const PER_DEPLOYMENT = 20;
 /** Events per second, and how many: what such a cluster makes on a busy day, in a rolling restart, and in a storm. */
-const LOADS: readonly { readonly rate: number; readonly events: number }[] = [
+const LOADS: readonly Order[] = [
   { rate: 100, events: 1_000 },
   { rate: 500, events: 5_000 },
   { rate: 1e9, events: 20_000 },
@@ -104,22 +105,21 @@ function bigPod(i: number, turn: number): Json {
   };
 }
 
-/** The server's process: fills itself, says where it is, and changes pods when it is told how fast. */
-async function serve(pods: number): Promise<void> {
-  const servers = await Promise.all([true, false].map((watchList) => FakeApiServer.start({ watchList })));
-  for (const server of servers) for (let i = 0; i < pods; i++) server.of("pods").create(bigPod(i, 0));
-  const bytes = JSON.stringify(bigPod(0, 0)).length;
-  process.send?.({ urls: servers.map((server) => server.url), bytes });
-  process.on("message", (message: Order) => void send(message));
+/** The server's process: fills itself, says where it is, and changes pods as fast as it is told. */
+async function serve(pods: number, watchList: boolean): Promise<void> {
+  const server = await FakeApiServer.start({ watchList });
+  const collection = server.of("pods");
+  for (let i = 0; i < pods; i++) collection.create(bigPod(i, 0));
+  process.send?.({ url: server.url, bytes: JSON.stringify(bigPod(0, 0)).length });
+  process.on("message", (order: Order) => void send(order));
   process.on("disconnect", () => process.exit(0));
-  async function send({ rate, events, server }: Order): Promise<void> {
-    const collection = servers[server]?.of("pods");
+  async function send({ rate, events }: Order): Promise<void> {
     const begun = performance.now();
     for (let sent = 0; sent < events;) {
       const due = Math.min(events, sent + 200, ((performance.now() - begun) / 1_000) * rate);
-      for (; sent < due; sent++) collection?.put(bigPod((sent * 7_919) % pods, 1));
+      for (; sent < due; sent++) collection.put(bigPod((sent * 7_919) % pods, 1));
       // What a watch that is just being opened has not got yet stays.
-      if (collection && collection.history.length > 10_000) collection.history = collection.history.slice(-5_000);
+      if (collection.history.length > 10_000) collection.history = collection.history.slice(-5_000);
       await (rate > 1e6 ? new Promise((resolve) => setImmediate(resolve)) : sleep(1));
     }
   }
@@ -128,7 +128,6 @@ async function serve(pods: number): Promise<void> {
 interface Order {
   readonly rate: number;
   readonly events: number;
-  readonly server: number;
 }
 
 /** Times from the server's process to here, in milliseconds. */
@@ -178,79 +177,80 @@ async function floor(url: string, order: Order, send: (order: Order) => void): P
   return times.text;
 }
 
-async function measure(pods: number): Promise<void> {
-  const gc = (globalThis as { gc?: () => void }).gc;
-  if (!gc) throw new Error("run with --expose-gc");
+async function measure(pods: number, watchList: boolean): Promise<void> {
   const heap = (): number => {
-    for (let i = 0; i < 4; i++) gc();
+    collect();
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;
   };
-  const child = fork(import.meta.filename, [String(pods), "serve"], { execArgv: [] });
-  const { urls, bytes } = await new Promise<{ urls: string[]; bytes: number }>((resolve) =>
+  const child = fork(import.meta.filename, [String(pods), "serve", String(watchList)]);
+  const { url, bytes } = await new Promise<{ url: string; bytes: number }>((resolve) =>
     child.once("message", resolve as () => void),
   );
-  console.log(`${pods} pods of ${bytes} bytes in ${NAMESPACES} namespaces, ${PER_DEPLOYMENT} to a Deployment`);
-  for (const [index, url] of urls.entries()) {
-    const store = new Store();
-    let seen: (changes: readonly Change[]) => void = () => {};
-    const sink: Sink = {
-      apply: (changes) => {
-        store.apply(changes);
-        seen(changes);
-      },
-      problems: () => {},
-      synced: () => {},
+  const way = watchList ? "WatchList" : "pages";
+  console.log(
+    `${pods} pods of ${bytes} bytes in ${NAMESPACES} namespaces, ${PER_DEPLOYMENT} to a Deployment, by ${way}`,
+  );
+  const store = new Store();
+  let seen: (changes: readonly Change[]) => void = () => {};
+  const sink: Sink = {
+    apply: (changes) => {
+      store.apply(changes);
+      seen(changes);
+    },
+    problems: () => {},
+    synced: () => {},
+  };
+  const stop = new AbortController();
+  const client = new KubernetesClient({ config: { server: url, namespace: "default" } });
+  const source = new KubernetesSource({ client, log: createLog("warn") });
+  const before = heap();
+  const begun = performance.now();
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  loop.enable();
+  await source.start(sink, stop.signal);
+  loop.disable();
+  const seconds = (performance.now() - begun) / 1_000;
+  const rss = process.memoryUsage().rss / 2 ** 20;
+  const perPod = (heap() - before) / pods;
+  console.log(
+    `  read in ${seconds.toFixed(2)} s, event loop blocked for ${(loop.max / 1e6).toFixed(0)} ms at most; ` +
+      `heap ${perPod.toFixed(0)} bytes a pod, the world included; RSS ${rss.toFixed(0)} MB`,
+  );
+  for (const order of LOADS) {
+    const times = new Times(order.events);
+    seen = (changes) => {
+      const now = nanoseconds();
+      for (const change of changes) times.take((change.value as Pod).hostname, now);
     };
-    const stop = new AbortController();
-    const client = new KubernetesClient({ config: { server: url, namespace: "default" } });
-    const source = new KubernetesSource({ client, log: createLog("warn") });
-    const before = heap();
-    const begun = performance.now();
-    const delay = { max: 0, last: performance.now() };
-    const ticks = setInterval(() => {
-      delay.max = Math.max(delay.max, performance.now() - delay.last - 1);
-      delay.last = performance.now();
-    }, 1);
-    await source.start(sink, stop.signal);
-    const seconds = (performance.now() - begun) / 1_000;
-    clearInterval(ticks);
-    const after = heap();
-    const way = index === 0 ? "WatchList" : "paged list";
-    console.log(
-      `${way.padEnd(11)} read in ${seconds.toFixed(2)} s, longest block of the event loop ${delay.max.toFixed(0)} ms; ` +
-        `heap ${((after - before) / pods).toFixed(0)} bytes a pod, world included; RSS ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MB`,
-    );
-    for (const { rate, events } of LOADS) {
-      const order = { rate, events, server: index };
-      const times = new Times(events);
-      seen = (changes) => {
-        const now = nanoseconds();
-        for (const change of changes) times.take((change.value as Pod).hostname, now);
-      };
-      const start = performance.now();
-      const cpu = process.cpuUsage();
-      child.send(order);
-      await times.done;
-      const { user, system } = process.cpuUsage(cpu);
-      const perSecond = (events / (performance.now() - start)) * 1_000;
-      seen = () => {};
-      const name = rate > 1e6 ? "as fast as it goes" : `${rate} events/s`;
-      const us = ((user + system) / events).toFixed(0);
-      console.log(`  ${name.padEnd(18)} ${times.text}, ${perSecond.toFixed(0)} events/s, ${us} us of CPU each`);
-    }
-    console.log(`  heap after the events ${((heap() - before) / pods).toFixed(0)} bytes a pod`);
-    stop.abort();
-    client.close();
+    const start = performance.now();
+    const cpu = process.cpuUsage();
+    child.send(order);
+    await times.done;
+    const { user, system } = process.cpuUsage(cpu);
+    const perSecond = (order.events / (performance.now() - start)) * 1_000;
+    const us = ((user + system) / order.events).toFixed(0);
+    console.log(`  ${nameOf(order)} ${times.text}, ${perSecond.toFixed(0)} events/s, ${us} us of CPU each`);
   }
-  for (const { rate, events } of LOADS)
+  seen = () => {};
+  console.log(`  heap after the events ${((heap() - before) / pods).toFixed(0)} bytes a pod`);
+  stop.abort();
+  client.close();
+  for (const order of LOADS)
     console.log(
-      `a bare watch that only parses, ${rate > 1e6 ? "as fast as it goes" : `${rate} events/s`}: ` +
-        (await floor(urls[0] ?? "", { rate, events, server: 0 }, (order) => child.send(order))),
+      `  ${nameOf(order)} ${await floor(url, order, (one) => child.send(one))}: a bare watch that only parses`,
     );
   child.disconnect();
 }
 
+const nameOf = ({ rate }: Order): string => (rate > 1e6 ? "as fast as it goes" : `${rate} events/s`).padEnd(18);
+
 const pods = Number(process.argv[2] ?? 30_000);
-if (process.argv[3] === "serve") await serve(pods);
-else await measure(pods);
+const [, , , role, way] = process.argv;
+if (role === "serve") await serve(pods, way === "true");
+else if (role === "measure") await measure(pods, way === "true");
+else
+  for (const watchList of [true, false]) {
+    const child = fork(import.meta.filename, [String(pods), "measure", String(watchList)]);
+    await new Promise((resolve) => child.once("exit", resolve));
+  }

@@ -24,6 +24,7 @@ const ALLOW: Record<string, readonly string[]> = {
   telemetry: ["lib"],
   roles: ["*", "serve"],
   dashboard: ["pipeline", "telemetry", "lib"],
+  admission: ["telemetry", "lib"],
   pipeline: ["xds", "policy", "world", "telemetry", "lib"],
   config: ["lib"],
   serve: ["*"],

@@ -7,6 +7,7 @@ import type { Config } from "../config.ts";
 import { anyMeshName, visibleGlobalOptions } from "./cluster/options.ts";
 import { clusterVerbs, type Outside } from "./cluster/program.ts";
 import { EXIT_CODES } from "./errors.ts";
+import { roleCommands } from "./roles.ts";
 
 /** Gets the exit code of the command that ran. */
 export type Done = (code: number) => void;
@@ -47,6 +48,7 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
       )}\n${EXIT_CODES}\n`,
     );
   const cluster = clusterVerbs(program, config, done, outside);
+  roleCommands(program, config, done);
 
   program
     .command("up")

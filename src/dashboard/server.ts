@@ -34,6 +34,8 @@ export interface DashboardOptions {
   readonly log: Log;
   /** TCP: 127.0.0.1 when no host is given; port 0 is any. Absent: no TCP. */
   readonly listen?: { readonly host?: string; readonly port: number };
+  /** Health and metrics alone, under any name, for probes and scrapers of the cluster. */
+  readonly open?: { readonly host: string; readonly port: number };
   /** Path of a unix socket that only this user may use. */
   readonly socket?: string;
 }
@@ -102,7 +104,7 @@ const brief = (row: unknown): unknown => {
 };
 
 /** Listens. Rejects when the port is taken. */
-export async function startDashboard({ shown, log, listen, socket }: DashboardOptions): Promise<Dashboard> {
+export async function startDashboard({ shown, log, listen, open, socket }: DashboardOptions): Promise<Dashboard> {
   const servers: Server[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(
@@ -121,6 +123,11 @@ export async function startDashboard({ shown, log, listen, socket }: DashboardOp
       await listening(server, () => server.listen(port, host));
       const { address, family, port: bound } = server.address() as AddressInfo;
       url = `http://${family === "IPv6" ? `[${address}]` : address}:${bound}`;
+    }
+    if (open) {
+      const server = serverFor((request, response) => void answerOpen(request, response, shown));
+      servers.push(server);
+      await listening(server, () => server.listen(open.port, open.host));
     }
     if (socket !== undefined) {
       rmSync(socket, { force: true });
@@ -171,6 +178,21 @@ function isOurHost(header: string | undefined, ours: ReadonlySet<string>): boole
     .replace(/^\[|\]$/g, "")
     .toLowerCase();
   return name === "localhost" || isIP(name) > 0 || ours.has(name);
+}
+
+const OPEN: ReadonlySet<string> = new Set(["/metrics", "/healthz", "/readyz", "/health/alive", "/health/ready"]);
+
+/** What anybody may ask. OSM's paths of health are kept. */
+async function answerOpen(request: IncomingMessage, response: ServerResponse, shown: Shown): Promise<void> {
+  request.resume();
+  const [path = ""] = (request.url ?? "").split("?");
+  if (request.method !== "GET" || !OPEN.has(path)) return send(response, 404, "text/plain", "there is no such page\n");
+  if (path === "/metrics") {
+    const { registry } = shown.metrics;
+    return send(response, 200, registry.contentType, await registry.metrics());
+  }
+  const missing = path.endsWith("ready") || path === "/readyz" ? shown.notReady() : undefined;
+  return send(response, missing === undefined ? 200 : 503, "text/plain", `${missing ?? "ok"}\n`);
 }
 
 const answering =

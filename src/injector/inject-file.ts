@@ -4,7 +4,8 @@
 import type { Namespace } from "../world/types.ts";
 import { at, isMap, textAt } from "./json.ts";
 import { applyPatch } from "./json-patch.ts";
-import { inject, PROXY_UUID_OF_POD } from "./patch.ts";
+import { PROXY_UUID_OF_POD } from "../world/injection.ts";
+import { inject } from "./patch.ts";
 import type { InjectorSettings } from "./settings.ts";
 
 export interface FileInjection {

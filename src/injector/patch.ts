@@ -2,7 +2,13 @@
  * Sidecar injection: a pod, the mesh's settings and its namespace → a JSON patch, or a sentence that says why not.
  * A pure function: nothing is written anywhere for a pod, so a dry run, a second call or a refused pod leaves nothing behind.
  */
-import { ANNOTATION_INJECTION, LABEL_PROXY_UUID, mustInject, parseToggle } from "../world/injection.ts";
+import {
+  ANNOTATION_INJECTION,
+  LABEL_PROXY_UUID,
+  mustInject,
+  parseToggle,
+  PROXY_UUID_OF_POD,
+} from "../world/injection.ts";
 import type { Namespace } from "../world/types.ts";
 import { annotationsOf, settingsForPod } from "./annotations.ts";
 import { envoyContainer, holdContainer, identityVolume, initContainer, PROXY_UUID_VARIABLE } from "./containers.ts";
@@ -19,11 +25,6 @@ import {
   OSM_BOOTSTRAP_VOLUME,
   type InjectorSettings,
 } from "./settings.ts";
-
-/**
- * Value of label `osm-proxy-uuid` in a template, whose pods would otherwise share one id: the proxy's id is then its pod's uid.
- */
-export const PROXY_UUID_OF_POD = "pod-uid";
 
 export interface InjectionRequest {
   /** As JSON, not checked yet. */

@@ -9,6 +9,7 @@ import {
   LABEL_MONITORED_BY,
   LABEL_PROXY_UUID,
   parseToggle,
+  PROXY_UUID_OF_POD,
 } from "../world/injection.ts";
 import { identity, podName, serviceName } from "../world/names.ts";
 import type { ContainerPort, Endpoint, EndpointSlice, Namespace, Pod, Service, ServicePort } from "../world/types.ts";
@@ -160,7 +161,7 @@ export function pod(reader: Reader, object: Raw, place: Place): Pod | undefined 
   const ended = status["phase"] === "Succeeded" || status["phase"] === "Failed";
   return {
     name: podName(place.namespace, place.name),
-    proxyId: uuid || place.uid,
+    proxyId: uuid && uuid !== PROXY_UUID_OF_POD ? uuid : place.uid,
     ips: ended ? [] : podIps(reader, status),
     workload,
     ...(hostname ? { hostname } : {}),

@@ -1,12 +1,12 @@
 /**
  * OSM's MeshConfig (v1alpha1 to v1alpha3) → Settings. One table says of every field what becomes of it.
  */
-import { DEFAULT_SETTINGS, type Settings } from "../world/types.ts";
+import { DEFAULT_SETTINGS, type Settings, type SidecarSettings } from "../world/types.ts";
 import { LIMITS } from "./limits.ts";
 import { goDuration } from "./quantity.ts";
 import { at, isRaw, type Raw, type Reader } from "./reader.ts";
 
-type Type = "boolean" | "integer" | "port" | "string" | "duration" | "strings" | "ports" | "level" | "map";
+type Type = "boolean" | "integer" | "port" | "string" | "duration" | "strings" | "ports" | "level" | "mode" | "map";
 
 /** What becomes of a field: it is used, it waits for the part that will use it, or it has no meaning here. */
 export interface MeshConfigField {
@@ -22,12 +22,13 @@ const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): Me
   why,
 });
 const later = (type: Type) => field(type, "later", "OSM's policies and injection options come after SMI");
+const injected = (type: Type) => field(type, "used", "what the injector gives to new pods");
 const image = field("string", "none", "the sidecar's image is the chart's business, and must match this version");
 
 /** Every field of OSM's MeshConfig, by its path below `spec`. A field that is not here is a Problem. */
 export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "sidecar.logLevel": field("level", "used", "log level of the sidecars"),
-  "sidecar.enablePrivilegedInitContainer": later("boolean"),
+  "sidecar.enablePrivilegedInitContainer": injected("boolean"),
   "sidecar.envoyImage": image,
   "sidecar.envoyWindowsImage": image,
   "sidecar.initContainerImage": image,
@@ -37,19 +38,19 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
     "none",
     "configuration is pushed when it changes, so nothing is there to be resynchronised",
   ),
-  "sidecar.resources": later("map"),
+  "sidecar.resources": injected("map"),
   "sidecar.tlsMinProtocolVersion": later("string"),
   "sidecar.tlsMaxProtocolVersion": later("string"),
   "sidecar.cipherSuites": later("strings"),
   "sidecar.ecdhCurves": later("strings"),
-  "sidecar.localProxyMode": later("string"),
+  "sidecar.localProxyMode": injected("mode"),
   "traffic.enablePermissiveTrafficPolicyMode": field("boolean", "used", "everything in the mesh may call everything"),
   "traffic.enableEgress": field("boolean", "used", "traffic to what the mesh does not know leaves in plain text"),
-  "traffic.outboundIPRangeExclusionList": later("strings"),
-  "traffic.outboundIPRangeInclusionList": later("strings"),
-  "traffic.outboundPortExclusionList": later("ports"),
-  "traffic.inboundPortExclusionList": later("ports"),
-  "traffic.networkInterfaceExclusionList": later("strings"),
+  "traffic.outboundIPRangeExclusionList": injected("strings"),
+  "traffic.outboundIPRangeInclusionList": injected("strings"),
+  "traffic.outboundPortExclusionList": injected("ports"),
+  "traffic.inboundPortExclusionList": injected("ports"),
+  "traffic.networkInterfaceExclusionList": injected("strings"),
   "traffic.inboundExternalAuthorization.enable": later("boolean"),
   "traffic.inboundExternalAuthorization.address": later("string"),
   "traffic.inboundExternalAuthorization.port": later("port"),
@@ -102,6 +103,22 @@ export function meshConfig(reader: Reader, object: Raw): Settings {
     trustDomain: DEFAULT_SETTINGS.trustDomain,
     certificateValidity: get("certificate.serviceCertValidityDuration", DEFAULT_SETTINGS.certificateValidity),
     envoyLogLevel: get("sidecar.logLevel", DEFAULT_SETTINGS.envoyLogLevel),
+    sidecar: sidecarSettings(get),
+  };
+}
+
+function sidecarSettings(get: <T>(path: string, fallback: T) => T): SidecarSettings {
+  const fallback = DEFAULT_SETTINGS.sidecar;
+  const resources = get<SidecarSettings["resources"]>("sidecar.resources", undefined);
+  return {
+    ...(resources === undefined ? {} : { resources }),
+    privilegedInit: get("sidecar.enablePrivilegedInitContainer", fallback.privilegedInit),
+    localProxyMode: get("sidecar.localProxyMode", fallback.localProxyMode),
+    inboundPortExclusions: get("traffic.inboundPortExclusionList", fallback.inboundPortExclusions),
+    outboundPortExclusions: get("traffic.outboundPortExclusionList", fallback.outboundPortExclusions),
+    outboundIPRangeExclusions: get("traffic.outboundIPRangeExclusionList", fallback.outboundIPRangeExclusions),
+    outboundIPRangeInclusions: get("traffic.outboundIPRangeInclusionList", fallback.outboundIPRangeInclusions),
+    interfaceExclusions: get("traffic.networkInterfaceExclusionList", fallback.interfaceExclusions),
   };
 }
 
@@ -141,6 +158,8 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
       const level = reader.oneOf(value, path, LEVELS, then);
       return level === "warn" ? "warning" : level;
     }
+    case "mode":
+      return reader.oneOf(value, path, ["Localhost", "PodIP"], then);
     case "duration": {
       const seconds = typeof value === "string" ? goDuration(value) : undefined;
       const usable = seconds !== undefined && (seconds > 0 || path !== "spec.certificate.serviceCertValidityDuration");

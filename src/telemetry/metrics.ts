@@ -38,6 +38,12 @@ export function createMetrics() {
     }),
     events: counter("osm_k8s_api_event_count", "Changes received from sources", ["kind"]),
     problems: gauge("heddle_problems", "Problems of users' objects", ["code"]),
+    admissions: counter("osm_admission_webhook_response_total", "Admission reviews answered", ["kind", "success"]),
+    watchSilence: gauge("heddle_watch_silence_seconds", "Seconds since the API server was last heard of a kind", [
+      "kind",
+    ]),
+    watchEnds: counter("heddle_watch_ends_total", "Lists and watches that ended and were begun again", ["kind", "end"]),
+    leading: gauge("heddle_leader", "Whether this replica writes"),
     certificates: counter("osm_cert_issued_count", "Certificates issued"),
     restarts: counter("heddle_local_restarts_total", "Processes of local pods restarted"),
   };

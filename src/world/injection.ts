@@ -7,6 +7,8 @@ export const LABEL_MONITORED_BY = "openservicemesh.io/monitored-by";
 export const LABEL_IGNORE = "openservicemesh.io/ignore";
 /** Set on each pod that has a sidecar: the proxy's id. */
 export const LABEL_PROXY_UUID = "osm-proxy-uuid";
+/** Value of that label in a template, whose pods would otherwise share one id: the proxy's id is then its pod's uid. */
+export const PROXY_UUID_OF_POD = "pod-uid";
 export const ANNOTATION_INJECTION = "openservicemesh.io/sidecar-injection";
 export const ANNOTATION_METRICS = "openservicemesh.io/metrics";
 

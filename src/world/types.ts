@@ -252,6 +252,22 @@ export interface Settings {
   /** Seconds. */
   readonly certificateValidity: number;
   readonly envoyLogLevel: string;
+  readonly sidecar: SidecarSettings;
+}
+
+/** What MeshConfig says of sidecars that are injected: empty where it says nothing. */
+export interface SidecarSettings {
+  readonly resources?: {
+    readonly requests?: Readonly<Record<string, string>>;
+    readonly limits?: Readonly<Record<string, string>>;
+  };
+  readonly privilegedInit: boolean;
+  readonly localProxyMode: "Localhost" | "PodIP";
+  readonly inboundPortExclusions: readonly number[];
+  readonly outboundPortExclusions: readonly number[];
+  readonly outboundIPRangeExclusions: readonly string[];
+  readonly outboundIPRangeInclusions: readonly string[];
+  readonly interfaceExclusions: readonly string[];
 }
 
 /** Deny by default: no MeshConfig opens nothing. */
@@ -261,6 +277,15 @@ export const DEFAULT_SETTINGS: Settings = Object.freeze({
   trustDomain: "cluster.local",
   certificateValidity: 24 * 3600,
   envoyLogLevel: "error",
+  sidecar: Object.freeze({
+    privilegedInit: false,
+    localProxyMode: "Localhost",
+    inboundPortExclusions: [],
+    outboundPortExclusions: [],
+    outboundIPRangeExclusions: [],
+    outboundIPRangeInclusions: [],
+    interfaceExclusions: [],
+  }),
 });
 
 /** Objects of one kind: by namespace, then by name. Both levels are replaced, never mutated; an untouched namespace keeps its map. */

@@ -28,7 +28,7 @@ export async function checkConflicts(
     if (!isNotFound(error)) throw error;
     throw new UserError("The cluster does not know IngressBackend. Install the mesh's CRDs: heddle install");
   }
-  await context.terminal.out(conflictLines(namespace, backends).join("\n"));
+  await context.terminal.out(`${conflictLines(namespace, backends).join("\n")}\n`);
   return 0;
 }
 

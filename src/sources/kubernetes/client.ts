@@ -160,6 +160,12 @@ export class KubernetesClient {
     });
   }
 
+  /** JSON merge patch: the given fields are replaced, lists as a whole. With a resourceVersion in it, a conflict (409) when it is another. */
+  merge(resource: Resource, name: Name, patch: Raw, signal: AbortSignal): Promise<Raw> {
+    const path = pathOf(resource, name);
+    return this.#object({ method: "PATCH", path, contentType: "application/merge-patch+json", body: patch, signal });
+  }
+
   /** Whether it was there. With `uid` only that very object is deleted, and another one of its name is a conflict (409). */
   async delete(resource: Resource, name: Name, signal: AbortSignal, uid?: string): Promise<boolean> {
     const body = uid === undefined ? undefined : { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid } };

@@ -21,6 +21,8 @@ export interface Scope {
   readonly namespaces?: readonly string[];
   /** Label selectors by kind, as `{ Pod: "osm-proxy-uuid" }`: the server sends what they select and nothing else. */
   readonly selectors?: Partial<Readonly<Record<Kind, string>>>;
+  /** Kinds that are read; all when absent. */
+  readonly kinds?: readonly Kind[];
   /** MeshConfig counts in this namespace alone, the control plane's; in every namespace when absent. */
   readonly meshConfigNamespace?: string;
 }
@@ -73,7 +75,8 @@ export class KubernetesSource {
     const every = discoverEvery === undefined ? {} : { every: discoverEvery };
     const discovery = new Discovery({ client, groups, log, clock, random, ...every });
     const waiting: Promise<void>[] = [];
-    for (const entry of KINDS) {
+    const kinds = this.#options.scope?.kinds;
+    for (const entry of KINDS.filter(({ kind }) => kinds?.includes(kind) ?? true)) {
       for (const selection of this.#selections(entry.kind, entry.namespaced)) {
         const holding = new Holding(entry, this.#decoder, {
           change: (change) => {

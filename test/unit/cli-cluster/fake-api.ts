@@ -113,9 +113,9 @@ export class FakeApi {
       const selected = mine.filter((one) => selects(seen.query.get("labelSelector"), one));
       const from = Number(seen.query.get("continue") ?? 0);
       const next = from + this.page < selected.length ? String(from + this.page) : undefined;
-      const items = selected.slice(from, from + this.page).map(({ apiVersion: _, kind: __, ...rest }) => rest);
+      const items = selected.slice(from, from + this.page).map(withoutKind);
       const [first] = objects;
-      const kind = `${String(first?.["kind"] ?? "")}List`;
+      const kind = `${text(first?.["kind"])}List`;
       return send(response, 200, {
         apiVersion: first?.["apiVersion"],
         kind,
@@ -213,8 +213,12 @@ function unframe(data: Buffer): { opcode: number; payload: Buffer; length: numbe
 }
 
 const field = (object: unknown, key: string): Json => ((object as Json)[key] ?? {}) as Json;
-const nameOf = (object: Json): string => String(field(object, "metadata")["name"]);
-const namespaceOf = (object: Json): string => String(field(object, "metadata")["namespace"] ?? "");
+const text = (value: unknown): string => (typeof value === "string" ? value : "");
+const nameOf = (object: Json): string => text(field(object, "metadata")["name"]);
+const namespaceOf = (object: Json): string => text(field(object, "metadata")["namespace"]);
+/** As a real server lists Kubernetes' own kinds. */
+const withoutKind = (object: Json): Json =>
+  Object.fromEntries(Object.entries(object).filter(([key]) => key !== "apiVersion" && key !== "kind"));
 
 function selects(selector: string | null, object: Json): boolean {
   if (!selector) return true;

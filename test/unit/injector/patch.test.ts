@@ -1,7 +1,7 @@
 /** Who gets a sidecar, what the pod is then, and what its author is told. */
 import { describe, expect, test } from "vitest";
 import { applyPatch } from "../../../src/injector/json-patch.ts";
-import { PROXY_UUID_OF_POD } from "../../../src/injector/patch.ts";
+import { PROXY_UUID_OF_POD } from "../../../src/world/injection.ts";
 import { apply, bootstrapOf, expand, injected, named, patched, pod, UUID, VARIABLES, type Loose } from "./pods.ts";
 
 const annotated = (annotations: Record<string, string>, spec: Loose = {}) => pod(spec, { annotations });

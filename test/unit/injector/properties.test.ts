@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { applyPatch } from "../../../src/injector/json-patch.ts";
-import { PROXY_UUID_OF_POD } from "../../../src/injector/patch.ts";
+import { PROXY_UUID_OF_POD } from "../../../src/world/injection.ts";
 import { anyPod } from "./arbitrary.ts";
 import { apply, bootstrapOf, injected, named, type Loose } from "./pods.ts";
 

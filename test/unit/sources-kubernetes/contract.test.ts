@@ -10,7 +10,7 @@ import type { ClusterConfig } from "../../../src/sources/kubernetes/cluster-conf
 import { ApiError } from "../../../src/sources/kubernetes/errors.ts";
 import { Leadership } from "../../../src/sources/kubernetes/lease.ts";
 import { metadataOf, type Raw, type Resource } from "../../../src/sources/kubernetes/resource.ts";
-import { secretStore } from "../../../src/sources/kubernetes/secret-store.ts";
+import { secretStore } from "../../../src/roles/secret-store.ts";
 import { KubernetesSource } from "../../../src/sources/kubernetes/source.ts";
 import type { WatchEvent } from "../../../src/sources/kubernetes/watch.ts";
 import { silent } from "../../../src/telemetry/log.ts";

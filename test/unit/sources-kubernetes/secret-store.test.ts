@@ -5,7 +5,7 @@ import { Authority } from "../../../src/ca/authority.ts";
 import { PrivateKey } from "../../../src/ca/private-key.ts";
 import { CaError, type SecretStore } from "../../../src/ca/store.ts";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
-import { secretStore } from "../../../src/sources/kubernetes/secret-store.ts";
+import { secretStore } from "../../../src/roles/secret-store.ts";
 import { FakeApiServer, type Json } from "../../support/fake-api-server.ts";
 import { FakeClock } from "./clock.ts";
 

@@ -2,14 +2,14 @@
  * The root in a Secret of the control plane's namespace, in the fields of OSM's `osm-ca-bundle`: `ca.crt` and `private.key`.
  * Knows the Secret; whether its content is any good is checked elsewhere.
  */
-import { PrivateKey } from "../../ca/private-key.ts";
-import { CaError, type SecretStore, type StoredRoot } from "../../ca/store.ts";
-import { isRaw, type Raw } from "../../manifest/reader.ts";
-import { realClock, type Clock } from "../../lib/settle.ts";
-import { BackOff, pause } from "./back-off.ts";
-import type { KubernetesClient } from "./client.ts";
-import { ApiError, isConflict, isTransient } from "./errors.ts";
-import { SECRETS } from "./resource.ts";
+import { PrivateKey } from "../ca/private-key.ts";
+import { CaError, type SecretStore, type StoredRoot } from "../ca/store.ts";
+import { isRaw, type Raw } from "../manifest/reader.ts";
+import { realClock, type Clock } from "../lib/settle.ts";
+import { BackOff, pause } from "../sources/kubernetes/back-off.ts";
+import type { KubernetesClient } from "../sources/kubernetes/client.ts";
+import { ApiError, isConflict, isTransient } from "../sources/kubernetes/errors.ts";
+import { SECRETS } from "../sources/kubernetes/resource.ts";
 
 const CERTIFICATE = "ca.crt";
 const KEY = "private.key";

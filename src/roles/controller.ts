@@ -1,0 +1,310 @@
+/**
+ * `heddle controller`: the control plane in a cluster. Every replica serves xDS and validates; the one that leads also writes: conditions,
+ * Events, and the CA's certificate into the mesh's namespaces.
+ */
+import { openAdmission } from "../admission.ts";
+import { startDashboard } from "../dashboard/server.ts";
+import { readableResources } from "../cli/xds-json.ts";
+import { proxyRows } from "../cli/rows.ts";
+import { Settle } from "../lib/settle.ts";
+import { KINDS } from "../manifest/kinds.ts";
+import { serve, type ControlPlane } from "../serve.ts";
+import type { KubernetesClient } from "../sources/kubernetes/client.ts";
+import { isConflict, isNotFound } from "../sources/kubernetes/errors.ts";
+import { Leadership } from "../sources/kubernetes/lease.ts";
+import { KubernetesSource } from "../sources/kubernetes/source.ts";
+import type { Log } from "../telemetry/log.ts";
+import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
+import { reviewObject } from "../validator/review.ts";
+import { Validator } from "../validator/validate.ts";
+import type { Kind, Problem } from "../world/types.ts";
+import { CONFIG_MAPS, keepCaBundle, pause, VALIDATING } from "./cluster.ts";
+import { secretStore } from "./secret-store.ts";
+import { StatusWriter, type Subject } from "./status-writer.ts";
+import { Tokens } from "./tokens.ts";
+
+export interface ControllerOptions {
+  readonly client: KubernetesClient;
+  readonly log: Log;
+  readonly namespace: string;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly caSecret: string;
+  readonly caConfigMap: string;
+  readonly presetConfigMap: string;
+  readonly xdsPort: number;
+  readonly tokenPort: number;
+  readonly httpPort: number;
+  /** Absent: no validating webhook. */
+  readonly validator?: { readonly port: number; readonly webhook: string };
+  readonly drainSeconds: number;
+  /** Of this replica: its pod's name and uid. */
+  readonly identity: string;
+}
+
+const MANAGER = "heddle-controller";
+/** Kinds whose objects have conditions. */
+const WITH_STATUS: readonly Kind[] = ["TrafficTarget", "HTTPRouteGroup", "TCPRoute", "TrafficSplit"];
+const HOST = "0.0.0.0";
+
+/** Runs until the signal, then drains. Rejects when it cannot start. */
+export async function controller(options: ControllerOptions, signal: AbortSignal): Promise<void> {
+  const { client, log, namespace, trustDomain, clusterDomain } = options;
+  const metrics = createMetrics();
+  const ending = new AbortController();
+  await presetMeshConfig(options, ending.signal);
+  const source = new KubernetesSource({
+    client,
+    log,
+    scope: { meshConfigNamespace: namespace },
+    ended: (kind, end) => metrics.watchEnds.inc({ kind, end }),
+  });
+  const store = secretStore({ client, namespace, name: options.caSecret, signal: ending.signal });
+  const tokens = new Tokens({
+    reviewer: client,
+    proxyOf: (ns, name) => {
+      const pod = plane?.store.world.tables.Pod.get(ns)?.get(name);
+      return pod?.workload.meshed ? { id: pod.proxyId, identity: pod.workload.identity } : undefined;
+    },
+  });
+  let plane: ControlPlane | undefined;
+  plane = await serve({
+    source,
+    rootStore: store,
+    listen: { host: HOST, port: options.xdsPort },
+    tokens: {
+      host: HOST,
+      port: options.tokenPort,
+      authenticate: (authorization, stop) => tokens.authenticate(authorization, stop),
+    },
+    serverNames: serverNames("osm-controller", namespace, clusterDomain, trustDomain),
+    log,
+    metrics,
+    trustDomain,
+  });
+  const served = plane;
+  const dashboard = await startDashboard({
+    shown: {
+      pipeline: served.pipeline,
+      metrics,
+      notReady: () => (served.ready() ? undefined : "the cluster has not been read to the end yet"),
+      problems: () => served.problems(),
+      pods: () => [],
+      proxies: () => proxyRows(served.proxies(), served.store.world),
+      decode: readableResources,
+    },
+    open: { host: HOST, port: options.httpPort },
+    listen: { port: options.httpPort + 1 },
+    log,
+  });
+  const closeValidator = await startValidator(options, served, metrics, ending.signal);
+  watchSilence(source, metrics, ending.signal);
+  const leadership = lead(options, served, source, metrics);
+  const led = leadership.start(ending.signal);
+
+  const told = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await Promise.race([served.started, told]);
+  if (!signal.aborted) log.info("serving", { xds: served.port, revision: served.store.revision });
+  await told;
+  log.info("draining", { seconds: options.drainSeconds });
+  ending.abort();
+  await Promise.all([led, closeValidator(), served.stop(options.drainSeconds * 1000)]);
+  await dashboard.close();
+  client.close();
+}
+
+/** The names under which a Service of the control plane is called. */
+export const serverNames = (
+  service: string,
+  namespace: string,
+  clusterDomain: string,
+  trustDomain: string,
+): string[] => [
+  `${service}.${namespace}.svc.${clusterDomain}`,
+  `${service}.${namespace}.svc`,
+  `${service}.${namespace}`,
+  `ads.${trustDomain}`,
+];
+
+/** What values of the chart say of the mesh's settings, where nobody has made any yet: an edited object is never overwritten. */
+async function presetMeshConfig(
+  { client, namespace, presetConfigMap, log }: ControllerOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const resource = { group: "config.openservicemesh.io", version: "v1alpha2", plural: "meshconfigs" };
+  try {
+    const preset = await client.get(CONFIG_MAPS, { namespace, name: presetConfigMap }, signal);
+    const data = (preset?.["data"] ?? {}) as Record<string, string>;
+    const text = data["preset-mesh-config.json"];
+    if (text === undefined) return;
+    const metadata = { name: "osm-mesh-config", namespace };
+    await client.create(
+      resource,
+      {
+        apiVersion: "config.openservicemesh.io/v1alpha2",
+        kind: "MeshConfig",
+        metadata,
+        spec: JSON.parse(text) as unknown,
+      },
+      signal,
+    );
+    log.info("made MeshConfig osm-mesh-config of the chart's values");
+  } catch (error) {
+    if (!isConflict(error))
+      log.warn("could not make MeshConfig osm-mesh-config: the defaults hold until there is one", {
+        error: String(error),
+      });
+  }
+}
+
+async function startValidator(
+  { client, log, namespace, validator, clusterDomain, trustDomain }: ControllerOptions,
+  plane: ControlPlane,
+  metrics: Metrics,
+  signal: AbortSignal,
+): Promise<() => Promise<void>> {
+  if (!validator) return () => Promise.resolve();
+  const certificate = await plane.authority.server(
+    serverNames("osm-validator", namespace, clusterDomain, trustDomain),
+    signal,
+  );
+  const credentials = () => ({
+    certificate: certificate.current.chainPem,
+    privateKey: certificate.current.privateKey.revealPem(),
+  });
+  const judge = new Validator();
+  const admission = await openAdmission({
+    host: HOST,
+    port: validator.port,
+    credentials: credentials(),
+    log,
+    webhooks: [
+      { path: "/validate", otherwise: "allow", answer: (request) => reviewObject(request, plane.store.world, judge) },
+    ],
+    counted: (kind, success) => metrics.admissions.inc({ kind, success: String(success) }),
+  });
+  certificate.onNext(() => admission.rotate(credentials()));
+  const bundle = plane.authority.bundle.pem;
+  void keepCaBundle(
+    { client, resource: VALIDATING, kind: "ValidatingWebhookConfiguration", name: validator.webhook, bundle, log },
+    signal,
+  );
+  return () => admission.close(5_000);
+}
+
+function watchSilence(source: KubernetesSource, metrics: Metrics, signal: AbortSignal): void {
+  const timer = setInterval(() => {
+    for (const [kind, seconds] of source.silence()) metrics.watchSilence.set({ kind }, seconds);
+  }, 5_000);
+  timer.unref();
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/** What only one replica does. */
+function lead(
+  { client, log, namespace, identity, caConfigMap }: ControllerOptions,
+  plane: ControlPlane,
+  source: KubernetesSource,
+  metrics: Metrics,
+): Leadership {
+  const leadership = new Leadership({ client, namespace, name: MANAGER, identity, log });
+  leadership.onLeading((term) => {
+    metrics.leading.set(1);
+    log.info("leading: this replica writes status", { identity });
+    const writer = new StatusWriter({ api: client, log, manager: MANAGER });
+    const write = new Settle({ quiet: 100, max: 1_000 }, () => {
+      if (!term.aborted && plane.ready()) writer.update(subjectsOf(plane, source), term);
+    });
+    const unfollow = plane.pipeline.onPublished(() => write.poke());
+    plane.onProblems(() => write.poke());
+    write.poke();
+    term.addEventListener("abort", () => {
+      unfollow();
+      write.stop();
+    });
+    void spreadCa({ client, log, plane, name: caConfigMap }, term);
+  });
+  leadership.onLost(() => {
+    metrics.leading.set(0);
+    log.info("leading no more", { identity });
+  });
+  return leadership;
+}
+
+/** Every policy object of the mesh's namespaces, with what is wrong with it. */
+function subjectsOf(plane: ControlPlane, source: KubernetesSource): Subject[] {
+  const { world } = plane.pipeline;
+  const problems = Map.groupBy(plane.problems(), ({ object: o }: Problem) => `${o.kind}/${o.namespace}/${o.name}`);
+  const versions = new Map(
+    source.states().flatMap((state) => ("version" in state ? [[state.kind, state.version]] : [])),
+  );
+  const subjects: Subject[] = [];
+  for (const kind of WITH_STATUS) {
+    const entry = KINDS.find((known) => known.kind === kind);
+    const version = versions.get(kind);
+    if (!entry || version === undefined) continue;
+    const resource = { group: entry.group, version, plural: entry.plural };
+    for (const [namespace, objects] of world.tables[kind]) {
+      if (!world.tables.Namespace.get("")?.get(namespace)?.monitored) continue;
+      for (const [name, value] of objects) {
+        subjects.push({
+          kind,
+          resource,
+          namespace,
+          name,
+          value,
+          problems: problems.get(`${kind}/${namespace}/${name}`) ?? [],
+        });
+      }
+    }
+  }
+  return subjects;
+}
+
+/** Sidecars verify the control plane by this ConfigMap of their namespace: kept right in every namespace of the mesh. */
+async function spreadCa(
+  { client, log, plane, name }: { client: KubernetesClient; log: Log; plane: ControlPlane; name: string },
+  term: AbortSignal,
+): Promise<void> {
+  const data = { "ca.crt": plane.authority.bundle.pem };
+  const written = new Set<string>();
+  let lap = 0;
+  while (!term.aborted) {
+    // A ConfigMap that somebody deletes is there again within a minute.
+    if (lap++ % 60 === 0) written.clear();
+    for (const { name: namespace, monitored } of plane.store.world.tables.Namespace.get("")?.values() ?? []) {
+      if (!monitored || written.has(namespace) || term.aborted) continue;
+      try {
+        await client.apply(
+          CONFIG_MAPS,
+          { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace }, data },
+          { manager: MANAGER, force: true },
+          term,
+        );
+        written.add(namespace);
+      } catch (error) {
+        if (!term.aborted && !isNotFound(error))
+          log.warn("could not write the CA's certificate into a namespace", { namespace, error: String(error) });
+      }
+    }
+    await changed(plane, term);
+  }
+}
+
+/** Resolves when a namespace may have come, at the latest after a second. */
+const changed = (plane: ControlPlane, term: AbortSignal): Promise<void> => {
+  const before = plane.store.world.tables.Namespace;
+  return new Promise((resolve) => {
+    const ending = new AbortController();
+    const unfollow = plane.store.follow(() => {
+      if (plane.store.world.tables.Namespace !== before) ending.abort();
+    });
+    void pause(1_000, AbortSignal.any([term, ending.signal])).then(() => {
+      unfollow();
+      resolve();
+    });
+  });
+};

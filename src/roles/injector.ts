@@ -1,0 +1,186 @@
+/**
+ * `heddle injector`: the mutating webhook in a cluster. Knows namespaces and MeshConfig; writes nothing but its own caBundle.
+ */
+import { randomUUID } from "node:crypto";
+import { openAdmission } from "../admission.ts";
+import { Authority } from "../ca/authority.ts";
+import { startDashboard } from "../dashboard/server.ts";
+import { reviewPod } from "../injector/review.ts";
+import { INJECTOR_DEFAULTS, type InjectorSettings, type Resources } from "../injector/settings.ts";
+import { Decoder } from "../manifest/decode.ts";
+import type { KubernetesClient } from "../sources/kubernetes/client.ts";
+import { KubernetesSource } from "../sources/kubernetes/source.ts";
+import type { Log } from "../telemetry/log.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import type { Namespace } from "../world/types.ts";
+import { Store } from "../world/store.ts";
+import { settingsOf, type World } from "../world/world.ts";
+import { keepCaBundle, MUTATING } from "./cluster.ts";
+import { serverNames } from "./controller.ts";
+import { secretStore } from "./secret-store.ts";
+
+export interface InjectorOptions {
+  readonly client: KubernetesClient;
+  readonly log: Log;
+  readonly namespace: string;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly caSecret: string;
+  readonly caConfigMap: string;
+  readonly webhookPort: number;
+  readonly webhook: string;
+  readonly httpPort: number;
+  readonly audience: string;
+  readonly tokenSeconds: number;
+  readonly envoyImage: string;
+  readonly initImage: string;
+  readonly initResources?: Resources;
+  readonly imagePullPolicy: InjectorSettings["imagePullPolicy"];
+  readonly drainSeconds: number;
+  readonly applicationHoldSeconds: number;
+}
+
+const HOST = "0.0.0.0";
+
+/** Runs until the signal, then lets what is being answered be answered. Rejects when it cannot start. */
+export async function injector(options: InjectorOptions, signal: AbortSignal): Promise<void> {
+  const { client, log, namespace, trustDomain, clusterDomain } = options;
+  const metrics = createMetrics();
+  const ending = new AbortController();
+  const store = new Store();
+  const source = new KubernetesSource({
+    client,
+    log,
+    scope: { kinds: ["Namespace", "MeshConfig"], meshConfigNamespace: namespace },
+  });
+  const authority = await Authority.start(
+    { trustDomain },
+    {
+      store: secretStore({ client, namespace, name: options.caSecret, signal: ending.signal }),
+      log,
+      issued: () => metrics.certificates.inc(),
+    },
+    ending.signal,
+  );
+  const version = await kubernetesVersion(client, ending.signal);
+  let synced = false;
+  const reading = source.start(
+    { apply: (changes) => store.apply(changes), problems: () => {}, synced: () => (synced = true) },
+    ending.signal,
+  );
+  await Promise.race([reading, told(signal)]);
+
+  const certificate = await authority.server(
+    serverNames("osm-injector", namespace, clusterDomain, trustDomain),
+    ending.signal,
+  );
+  const credentials = () => ({
+    certificate: certificate.current.chainPem,
+    privateKey: certificate.current.privateKey.revealPem(),
+  });
+  const admission = await openAdmission({
+    host: HOST,
+    port: options.webhookPort,
+    credentials: credentials(),
+    log,
+    webhooks: [
+      {
+        path: "/mutate-pod-creation",
+        // A pod of the mesh without a sidecar would be outside of it for good.
+        otherwise: "refuse",
+        answer: async (request) =>
+          reviewPod(request, {
+            settings: settings(options, store.world, version),
+            namespace:
+              store.world.tables.Namespace.get("")?.get(request.namespace) ??
+              (await lookUp(client, request.namespace, ending.signal)),
+            uuid: randomUUID(),
+          }),
+      },
+    ],
+    counted: (kind, success) => metrics.admissions.inc({ kind, success: String(success) }),
+  });
+  certificate.onNext(() => admission.rotate(credentials()));
+  void keepCaBundle(
+    {
+      client,
+      resource: MUTATING,
+      kind: "MutatingWebhookConfiguration",
+      name: options.webhook,
+      bundle: authority.bundle.pem,
+      log,
+    },
+    ending.signal,
+  );
+  const dashboard = await startDashboard({
+    shown: {
+      pipeline: {
+        world: store.world,
+        mesh: undefined,
+        problems: [],
+        published: 0,
+        resources: () => undefined,
+        work: { compiled: {}, built: {} },
+      },
+      metrics,
+      notReady: () => (synced ? undefined : "the cluster has not been read to the end yet"),
+      problems: () => [],
+      pods: () => [],
+      proxies: () => [],
+      decode: () => ({}),
+    },
+    open: { host: HOST, port: options.httpPort },
+    log,
+  });
+  log.info("injecting", { port: admission.port });
+  await told(signal);
+  await admission.close(10_000);
+  ending.abort();
+  await dashboard.close();
+  client.close();
+}
+
+const told = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
+/** A namespace that was made a moment ago may not have been heard of yet. */
+async function lookUp(client: KubernetesClient, name: string, signal: AbortSignal): Promise<Namespace | undefined> {
+  const object = await client.get({ group: "", version: "v1", plural: "namespaces" }, { name }, signal);
+  if (!object) return undefined;
+  const [change] = new Decoder().decode({ apiVersion: "v1", kind: "Namespace", ...object }).changes;
+  return change?.kind === "Namespace" ? change.value : undefined;
+}
+
+/** As 136 for 1.36. */
+async function kubernetesVersion(client: KubernetesClient, signal: AbortSignal): Promise<number> {
+  const { body } = await client.ask("/version", signal);
+  const { major = "1", minor = "30" } = body as { major?: string; minor?: string };
+  return Number(major) * 100 + Number.parseInt(minor, 10);
+}
+
+function settings(options: InjectorOptions, world: World, version: number): InjectorSettings {
+  const { namespace, clusterDomain, initResources } = options;
+  const { sidecar, envoyLogLevel } = settingsOf(world);
+  const name = `osm-controller.${namespace}.svc.${clusterDomain}`;
+  return {
+    ...INJECTOR_DEFAULTS,
+    ...sidecar,
+    nativeSidecars: version >= 129,
+    sleepAction: version >= 130,
+    envoyImage: options.envoyImage,
+    initImage: options.initImage,
+    imagePullPolicy: options.imagePullPolicy,
+    trustDomain: options.trustDomain,
+    controlPlane: { host: name, name },
+    audience: options.audience,
+    tokenSeconds: options.tokenSeconds,
+    caConfigMap: options.caConfigMap,
+    logLevel: envoyLogLevel,
+    drainSeconds: options.drainSeconds,
+    applicationHoldSeconds: options.applicationHoldSeconds,
+    ...(initResources === undefined ? {} : { initResources }),
+  };
+}

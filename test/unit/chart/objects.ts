@@ -1,0 +1,54 @@
+/**
+ * Objects as tests send them to an API server, and what it answers. Knows no test.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { loadAll } from "js-yaml";
+import { kindOf, splitApiVersion } from "../../../src/manifest/kinds.ts";
+import { hasApiServer, type ApiServer, type Reply } from "./api-server.ts";
+import type { Manifest } from "./helm.ts";
+
+/** Whether tests with an API server are to be skipped, which is said loudly. In CI its binary is built: later tests need it as well. */
+export function withoutApiServer(): boolean {
+  const missing = process.env["CI"] !== "true" && !hasApiServer();
+  if (missing)
+    console.warn(
+      "SKIPPED: what only an API server can judge about the chart. Its binary is not built yet: npm run cluster builds it.",
+    );
+  return missing;
+}
+
+/** The documents of all files of a folder. */
+export const folder = (path: string): Manifest[] =>
+  readdirSync(path)
+    .filter((name) => name.endsWith(".yaml"))
+    .flatMap((name) => loadAll(readFileSync(join(path, name), "utf8")) as (Manifest | null | undefined)[])
+    .filter((each): each is Manifest => Boolean(each));
+
+/** Of kinds that are not read yet; see `KINDS` for the rest. */
+const PLURALS: Readonly<Record<string, string>> = { Egress: "egresses", Retry: "retries" };
+
+/** Where an object of SMI's or OSM's is POSTed. */
+export function collection({ apiVersion, kind, metadata }: Manifest): string {
+  const { group, version } = splitApiVersion(apiVersion);
+  const plural = kindOf(group, kind)?.plural ?? PLURALS[kind] ?? `${kind.toLowerCase()}s`;
+  return `/apis/${group}/${version}/namespaces/${metadata.namespace ?? "default"}/${plural}`;
+}
+
+export const policy = (apiVersion: string, kind: string, name: string, spec: unknown): Manifest => ({
+  apiVersion,
+  kind,
+  metadata: { name, namespace: "default" },
+  spec,
+});
+
+/** As strict as kubectl is. */
+export const create = (api: ApiServer, object: Manifest, query = ""): Promise<Reply> =>
+  api.call("POST", `${collection(object)}?fieldValidation=Strict${query}`, object);
+
+export const makeNamespace = (api: ApiServer, name: string): Promise<Reply> =>
+  api.call("POST", "/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name } });
+
+/** The sentence of a refusal; else all of the answer. */
+export const messageOf = (reply: Reply): string =>
+  typeof reply.json["message"] === "string" ? reply.json["message"] : reply.body;
