@@ -19,7 +19,7 @@ RUN node scripts/bundle.ts
 FROM node:24-bookworm-slim
 RUN apt-get update \
   && apt-get install -y --no-install-recommends iptables \
-  && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/debconf /usr/local/lib/node_modules /opt/yarn*
+  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/apt /var/log/dpkg.log /usr/local/lib/node_modules /opt/yarn*
 COPY --from=build /heddle/dist/ /app/
 ENV NODE_ENV=production
 # Numbers, so that the kubelet can tell that it is not root.

@@ -6,7 +6,15 @@ const live = ["test/live/**/*.test.ts"];
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [...live, "test/cluster/**"], testTimeout: 30_000, pool: "forks" } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: [...live, "test/cluster/**"],
+          testTimeout: 30_000,
+          pool: "forks",
+        },
+      },
       {
         test: {
           name: "live",

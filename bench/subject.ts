@@ -223,11 +223,11 @@ function watch<K extends string>(
   then: (...given: unknown[]) => void,
 ): void {
   const before = of[method].bind(of) as (...given: unknown[]) => unknown;
-  of[method] = ((...given: unknown[]) => {
+  of[method] = (...given: unknown[]) => {
     const value = before(...given);
     then(...given);
     return value;
-  }) as (typeof of)[K];
+  };
 }
 
 const [, , role, services, watched] = process.argv;

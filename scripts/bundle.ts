@@ -23,8 +23,8 @@ export async function startLocalMesh() {
 
 const withoutLocalPods: Plugin = {
   name: "without-local-pods",
-  setup({ onLoad }) {
-    onLoad({ filter: /\/src\/up\/mesh\.ts$/ }, () => ({
+  setup(build) {
+    build.onLoad({ filter: /\/src\/up\/mesh\.ts$/ }, () => ({
       contents: INSTEAD_OF_LOCAL,
       loader: "ts",
       resolveDir: source("up"),
@@ -35,9 +35,9 @@ const withoutLocalPods: Plugin = {
 /** The version is read from package.json, which is not beside the bundle. */
 const withVersion: Plugin = {
   name: "with-version",
-  setup({ onLoad }) {
+  setup(build) {
     const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
-    onLoad({ filter: /\/src\/cli\/version\.ts$/ }, ({ path }) => {
+    build.onLoad({ filter: /\/src\/cli\/version\.ts$/ }, ({ path }) => {
       const text = readFileSync(path, "utf8");
       const contents = text.replace(
         /readFileSync\(new URL\("[./]*package\.json", import\.meta\.url\), "utf8"\)/,
@@ -59,8 +59,8 @@ const CLIENT = "kubernetes-client.js";
 
 const clientBeside: Plugin = {
   name: "client-beside",
-  setup({ onResolve }) {
-    onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: `./${CLIENT}`, external: true }));
+  setup(build) {
+    build.onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: `./${CLIENT}`, external: true }));
   },
 };
 

@@ -99,13 +99,7 @@ const protoFolders: readonly string[] = [
   join(project, "proto/overlay"),
 ];
 /** Packages whose version decides the output. The lockfile pins their content, so the version stands for it. */
-const makers: readonly string[] = [
-  "@grpc/grpc-js-xds",
-  "@bufbuild/buf",
-  "ts-proto",
-  "ts-proto-descriptors",
-  "ts-poet",
-];
+const makers: readonly string[] = ["@grpc/grpc-js-xds", "@bufbuild/buf", "ts-proto", "ts-proto-descriptors", "ts-poet"];
 const stampName = ".stamp";
 
 /** Hash over everything that decides what `generate` writes; equal hashes mean equal output. */
@@ -161,9 +155,7 @@ export function generate(out: string): number {
 function copyClosure(target: string): void {
   const importLine = /^import (?:public |weak )?"([^"]+)";/gm;
   closure(roots, (path) => {
-    const from = protoFolders
-      .map((folder) => join(folder, path))
-      .find((candidate) => existsSync(candidate));
+    const from = protoFolders.map((folder) => join(folder, path)).find((candidate) => existsSync(candidate));
     if (from === undefined) {
       if (path.startsWith("google/protobuf/")) return []; // comes with buf
       throw new Error(`no .proto file ${path}: not in @grpc/grpc-js-xds, not in proto/overlay`);
@@ -178,17 +170,12 @@ function reachable(made: string): readonly string[] {
   const importLine = /^(?:import|export) [^;]*? from "(\.[^"]+)";/gm;
   const start = roots.map((root) => root.replace(/\.proto$/, ".ts"));
   return closure(start, (path) =>
-    [...readFileSync(join(made, path), "utf8").matchAll(importLine)].map((match) =>
-      join(dirname(path), match[1]!),
-    ),
+    [...readFileSync(join(made, path), "utf8").matchAll(importLine)].map((match) => join(dirname(path), match[1]!)),
   );
 }
 
 /** Everything that can be reached from `start`, sorted; `next` is called once for each. */
-function closure(
-  start: readonly string[],
-  next: (path: string) => readonly string[],
-): readonly string[] {
+function closure(start: readonly string[], next: (path: string) => readonly string[]): readonly string[] {
   const seen = new Set(start);
   for (const path of seen) for (const found of next(path)) seen.add(found); // a Set's loop also visits what is added during it
   return [...seen].toSorted();
@@ -198,9 +185,7 @@ function applyPatches(folder: string, patches: readonly Patch[]): void {
   for (const { file, find, replace } of patches) {
     const parts = readFileSync(join(folder, file), "utf8").split(find);
     if (parts.length !== 2)
-      throw new Error(
-        `proto/patches.ts: the text to replace occurs ${parts.length - 1} times in ${file}, not once`,
-      );
+      throw new Error(`proto/patches.ts: the text to replace occurs ${parts.length - 1} times in ${file}, not once`);
     writeFileSync(join(folder, file), parts.join(replace));
   }
 }
@@ -246,9 +231,7 @@ function main(): void {
   const missing = makers.filter((name) => !existsSync(join(packages, name, "package.json")));
   if (missing.length > 0) {
     // `npm ci --omit=dev` also runs prepare; a bundle needs no gen/.
-    console.error(
-      `gen: skipped, not installed: ${missing.join(", ")} (npm ci without --omit=dev makes gen/)`,
-    );
+    console.error(`gen: skipped, not installed: ${missing.join(", ")} (npm ci without --omit=dev makes gen/)`);
     return;
   }
   if (!values.force && stampOf(out) === inputHash()) return;

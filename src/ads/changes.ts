@@ -15,14 +15,19 @@ export interface Changes {
   readonly id: string;
 }
 
-const memo = new WeakMap<ResourceMap, WeakMap<KnownMap, Changes>>();
+/**
+ * Of this turn of the event loop only: streams that get the same get it in a burst. Kept longer, every group's first response
+ * would stay for good, since all new proxies hold the same nothing.
+ */
+const memo = new Map<ResourceMap, Map<KnownMap, Changes>>();
 const NO_CHANGES: Changes = { set: [], removed: [], id: hash("") };
 
 /** What brings `known` to `target`. Compares by reference first, then by name and version. */
 export function changesBetween(known: KnownMap, target: ResourceMap): Changes {
   if (known === target) return NO_CHANGES;
+  if (memo.size === 0) setImmediate(() => memo.clear());
   let byKnown = memo.get(target);
-  if (!byKnown) memo.set(target, (byKnown = new WeakMap()));
+  if (!byKnown) memo.set(target, (byKnown = new Map()));
   let changes = byKnown.get(known);
   if (!changes) byKnown.set(known, (changes = compare(known, target)));
   return changes;

@@ -15,32 +15,30 @@ const typeUrls = Object.fromEntries(Object.entries(TYPE_URLS).map(([type, url]) 
   [T in Type]: Uint8Array;
 };
 
-/** google.protobuf.Any {type_url = 1, value = 2}, as field 2 of whatever holds it: both protocols use that number. */
-function any(resource: Resource): Uint8Array {
-  const inner = new BinaryWriter()
-    .uint32(tag(1))
-    .string(TYPE_URLS[resource.type])
+/** What goes before `size` more bytes to make them, behind `head`, field 2 of whatever holds it. */
+const within = (head: Uint8Array, size: number): Uint8Array =>
+  new BinaryWriter()
     .uint32(tag(2))
-    .bytes(resource.bytes)
+    .uint32(head.length + size)
+    .raw(head)
     .finish();
-  return new BinaryWriter().uint32(tag(2)).bytes(inner).finish();
+
+/** What goes before a resource's bytes to make it a google.protobuf.Any {type_url = 1, value = 2}: both protocols have it in a field 2. */
+function anyHead({ type, bytes }: Resource): Uint8Array {
+  const head = new BinaryWriter().uint32(tag(1)).string(TYPE_URLS[type]).uint32(tag(2)).uint32(bytes.length).finish();
+  return within(head, bytes.length);
 }
 
-/** DeltaDiscoveryResponse.resources = 2: Resource {version = 1, resource = 2, name = 3}. */
-function deltaResource(resource: Resource): Uint8Array {
-  const inner = new BinaryWriter()
-    .uint32(tag(1))
-    .string(resource.version)
-    .raw(any(resource))
-    .uint32(tag(3))
-    .string(resource.name)
-    .finish();
-  return new BinaryWriter().uint32(tag(2)).bytes(inner).finish();
+/** The same for DeltaDiscoveryResponse.resources = 2: Resource {version = 1, resource = 2, name = 3}, the name before the resource. */
+function deltaHead(resource: Resource): Uint8Array {
+  const { version, name, bytes } = resource;
+  const head = new BinaryWriter().uint32(tag(1)).string(version).uint32(tag(3)).string(name);
+  return within(head.raw(anyHead(resource)).finish(), bytes.length);
 }
 
-/** Encodes for all streams of a server. Keeps nothing longer than the resources themselves live. */
+/** Encodes for all streams of a server. Of a resource it keeps the few bytes that go before it, of a response nothing once `shared` is gone. */
 export class Envelope {
-  readonly #resources = { delta: new WeakMap<Resource, Uint8Array>(), sotw: new WeakMap<Resource, Uint8Array>() };
+  readonly #heads = { delta: new WeakMap<Resource, Uint8Array>(), sotw: new WeakMap<Resource, Uint8Array>() };
   readonly #responses = { delta: new WeakMap<object, Buffer>(), sotw: new WeakMap<object, Buffer>() };
   #wrapped = 0;
   #spliced = 0;
@@ -60,7 +58,7 @@ export class Envelope {
     const ready = shared && this.#responses[protocol].get(shared);
     if (ready) return ready;
     const parts: Uint8Array[] = protocol === "sotw" ? [text(1, response.version)] : [];
-    for (const resource of response.resources) parts.push(this.#wrap(protocol, resource));
+    for (const resource of response.resources) parts.push(this.#head(protocol, resource), resource.bytes);
     parts.push(typeUrls[response.type]);
     if (protocol === "delta") for (const name of response.removed) parts.push(text(6, name));
     parts.push(text(5, response.nonce));
@@ -70,13 +68,13 @@ export class Envelope {
     return bytes;
   }
 
-  #wrap(protocol: Protocol, resource: Resource): Uint8Array {
-    let bytes = this.#resources[protocol].get(resource);
-    if (!bytes) {
-      bytes = protocol === "delta" ? deltaResource(resource) : any(resource);
-      this.#resources[protocol].set(resource, bytes);
+  #head(protocol: Protocol, resource: Resource): Uint8Array {
+    let head = this.#heads[protocol].get(resource);
+    if (!head) {
+      head = protocol === "delta" ? deltaHead(resource) : anyHead(resource);
+      this.#heads[protocol].set(resource, head);
       this.#wrapped++;
     }
-    return bytes;
+    return head;
   }
 }

@@ -93,7 +93,7 @@ async function opened(path: string, flags = "r"): Promise<AsyncDisposable & { fi
   return { file, [Symbol.asyncDispose]: () => file.close() };
 }
 
-const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code ?? "");
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
 
 function missing(error: unknown): undefined {
   if (codeOf(error) !== "ENOENT") throw error;

@@ -3,7 +3,7 @@
  */
 import { type Command, Option } from "commander";
 import type { Config } from "../config.ts";
-import { createLog, type LogLevel } from "../telemetry/log.ts";
+import type { LogLevel } from "../telemetry/log.ts";
 import { UserError } from "./errors.ts";
 
 type Flags = Readonly<Record<string, string>>;
@@ -45,6 +45,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
   ] as const;
   const start = async (flags: Flags) => {
     const { connect, untilTold } = await import("../roles/cluster.ts");
+    const { createLog } = await import("../telemetry/log.ts");
     const signal = untilTold();
     const parts = {
       client: await connect(process.env),

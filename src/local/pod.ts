@@ -106,8 +106,11 @@ export class LocalPod {
     this.#changed();
     const place = join(directory, "sidecar");
     const attached = network.attach(attachment);
-    const sidecar = await this.#options.sidecar(place).finally(() => attached);
+    const asked = this.#options.sidecar(place);
+    // Whichever fails, the other one has come to its end before the pod is taken down again.
+    await Promise.allSettled([attached, asked]);
     await attached;
+    const sidecar = await asked;
     if (this.#stopping) return;
     if (sidecar) {
       this.#adminPort = sidecar.adminPort ?? ADMIN_PORT;

@@ -11,10 +11,11 @@ import type { World } from "../world/world.ts";
 import { localCluster, metricsCluster, passthroughCluster, serviceCluster } from "./clusters.ts";
 import { addressesOf, changedServices, loadAssignment, slicesOf } from "./endpoints.ts";
 import { inboundListener } from "./inbound.ts";
+import { same, withThese } from "./maps.ts";
 import { backendClusterName, clusterName, localClusterName, OWN_CERTIFICATE, spreadClusterName } from "./names.ts";
 import { outboundListener } from "./outbound.ts";
 import { prometheusListener } from "./prometheus.ts";
-import { reached, reachesOf, sameReaches, type Reaches } from "./reaches.ts";
+import { reached, Reaches } from "./reaches.ts";
 import { TYPES, type Resource, type ResourceMap, type Resources } from "./resource.ts";
 import { inboundRoutes, outboundRoutes } from "./routes.ts";
 import { inboundValidation, outboundValidation, type Trust } from "./tls.ts";
@@ -31,10 +32,15 @@ interface State {
   readonly world: World;
   readonly trust: Trust;
   readonly groups: ReadonlyMap<GroupName, Resources>;
-  readonly reaches: Reaches;
 }
 
-const NO_KEYS: ReadonlySet<string> = new Set();
+/** What clients get of a Service that they reach. */
+interface OfService {
+  /** Undefined: clusters of a TCP port are another for each client. */
+  readonly clusters: readonly Resource[] | undefined;
+  readonly endpoints: readonly Resource[];
+  readonly validation: Resource;
+}
 
 export class Builder {
   readonly #resources = new Memo<Resource>();
@@ -52,6 +58,10 @@ export class Builder {
   #swept = 0;
   #built: Record<string, number> = {};
   #state: State | undefined;
+  /** To which groups the endpoints of the state's mesh go. */
+  readonly #reaches = new Reaches();
+  /** Of the round that is being built: many clients have them. */
+  readonly #ofServices = new Map<MeshService, OfService>();
 
   /** Resources encoded since the builder exists, by type. */
   get built(): Readonly<Record<string, number>> {
@@ -66,11 +76,12 @@ export class Builder {
   /** The slow path: a mesh, whatever changed in it. Groups whose policy is the same object keep what they have, but for endpoints. */
   mesh(mesh: Mesh, world: World, trust: Trust): Built {
     const before = this.#state;
-    const spread = spreadClusters(mesh);
+    const spread = before?.mesh.services === mesh.services ? this.#spread : spreadClusters(mesh);
     const sameSpread = spread.symmetricDifference(this.#spread).size === 0;
     this.#spread = spread;
     const kept = before && sameSpread && !this.#grown() && sameGround(before, mesh, trust) ? before.mesh : undefined;
     if (!kept) for (const memo of this.#memos) memo.begin();
+    this.#ofServices.clear();
     // Of a Service that is another one all clients are built again.
     const services = kept ? [...changedServices(before?.world ?? world, world)] : [];
     const current =
@@ -89,10 +100,11 @@ export class Builder {
       groups.set(group, resources);
       if (before?.groups.get(group) !== resources) changed.set(group, resources);
     }
-    const reaches = before && sameReaches(before.mesh, mesh) ? before.reaches : reachesOf(mesh);
-    if (!kept) this.#sweep(reaches);
+    this.#reaches.update(before?.mesh, mesh);
+    if (!kept) this.#sweep();
     const removed = [...(before?.groups.keys() ?? [])].filter((group) => !groups.has(group));
-    this.#state = { mesh, world, trust, groups, reaches };
+    this.#state = { mesh, world, trust, groups };
+    this.#ofServices.clear();
     return { changed, removed };
   }
 
@@ -108,7 +120,7 @@ export class Builder {
 
   /** The groups' resources with these Services' endpoints as they are now. */
   #withEndpoints(
-    { mesh, reaches, groups }: State,
+    { mesh, groups }: State,
     world: World,
     services: Iterable<ServiceName>,
   ): ReadonlyMap<GroupName, Resources> {
@@ -116,7 +128,7 @@ export class Builder {
     const headless = new Set<string>();
     for (const name of services) {
       const service = mesh.services.get(name);
-      const keys = reaches.of.get(name) ?? NO_KEYS;
+      const keys = this.#reaches.of(name);
       if (!service) continue;
       if (service.headless && service.ports.some((p) => p.protocol !== "http"))
         for (const key of keys) headless.add(key);
@@ -125,17 +137,18 @@ export class Builder {
         for (const key of keys) replaced.set(key, [...(replaced.get(key) ?? []), made]);
       }
     }
+    if (replaced.size === 0 && headless.size === 0) return groups;
     const next = new Map(groups);
     for (const [key, resources] of replaced) {
       let shared: { from: ResourceMap; to: ResourceMap } | undefined;
-      for (const group of reaches.groups.get(key) ?? []) {
+      for (const group of this.#reaches.groups(key)) {
         const old = groups.get(group);
         if (!old) continue;
         if (shared?.from !== old.EDS) shared = { from: old.EDS, to: withThese(old.EDS, resources) };
         if (shared.to !== old.EDS) next.set(group, Object.freeze({ ...old, EDS: shared.to }));
       }
     }
-    for (const group of [...headless].flatMap((key) => reaches.groups.get(key) ?? [])) {
+    for (const group of [...headless].flatMap((key) => [...this.#reaches.groups(key)])) {
       const old = next.get(group);
       const policy = mesh.groups.get(group);
       if (!old || !policy) continue;
@@ -146,7 +159,7 @@ export class Builder {
   }
 
   #group(policy: ProxyPolicy, mesh: Mesh, world: World, trust: Trust): Resources {
-    const { group, inbound, outbound, metrics } = policy;
+    const { group, identity, inbound, outbound, metrics } = policy;
     const { egress } = mesh.settings;
     const own = inbound.flatMap((p) =>
       p.services.map((s) => this.#made(`CDS ${localClusterName(s, p.port)}`, [], () => localCluster(s, p.port))),
@@ -183,11 +196,32 @@ export class Builder {
           ),
         ),
     ];
-    const clusters = [...this.#clusters(policy, mesh.settings, trust), ...own, ...scraped.slice(0, 1)];
+    const services = [...reached(outbound)].map((service) => ({
+      service,
+      shared: this.#ofService(service, mesh.settings, world, trust),
+    }));
+    const ownName = principalDnsName(identity, trust.trustDomain);
+    const clusters = [
+      ...services.flatMap(
+        ({ service, shared }) =>
+          shared.clusters ??
+          this.#clusters(service, (p) => (p.protocol === "http" ? serviceFqdn(service.name) : ownName)),
+      ),
+      ...(egress ? [this.#made("CDS passthrough", [], passthroughCluster)] : []),
+      ...own,
+      ...scraped.slice(0, 1),
+    ];
+    const validations = [
+      this.#made("SDS inbound", [trust.bundle, trust.trustDomain], () => inboundValidation(trust)),
+      ...services.map(({ shared }) => shared.validation),
+    ];
     const resources: Resources = {
       CDS: this.#map(`CDS ${group}`, clusters),
-      EDS: this.#map(`EDS ${outbound.key}`, this.#endpoints(outbound, world)),
-      SDS: this.#map(`SDS ${outbound.key}`, this.#secrets(outbound, trust)),
+      EDS: this.#map(
+        `EDS ${outbound.key}`,
+        services.flatMap(({ shared }) => shared.endpoints),
+      ),
+      SDS: this.#map(`SDS ${outbound.key}`, validations),
       LDS: this.#map(`LDS ${group}`, listeners),
       RDS: this.#map(`RDS ${group}`, routes),
     };
@@ -210,47 +244,39 @@ export class Builder {
     );
   }
 
-  /** Shared by all clients of the same reach, but for TCP ports, where a client asks for itself (see `tcpChains`). */
-  #clusters({ identity, outbound }: ProxyPolicy, { egress, permissive }: Mesh["settings"], trust: Trust): Resource[] {
-    const made = new Map<string, Resource>();
-    for (const { name, headless, ports } of reached(outbound)) {
-      for (const { targetPort, protocol } of ports) {
-        const spread = spreadClusterName(name, targetPort);
-        const shared = protocol === "http" || permissive;
-        const sni = shared ? serviceFqdn(name) : principalDnsName(identity, trust.trustDomain);
-        for (const key of [clusterName(name, targetPort), ...(this.#spread.has(spread) ? [spread] : [])]) {
-          const to = headless && key !== spread ? "where-they-were-going" : "endpoints";
-          const place = shared ? key : `${key} ${identity}`;
-          made.set(
-            key,
-            this.#made(`CDS ${place}`, [to, sni], () => serviceCluster(key, name, to, sni)),
-          );
-        }
-      }
+  /** What clients get of a Service: looked up once a round, however many they are. */
+  #ofService(service: MeshService, { permissive }: Mesh["settings"], world: World, trust: Trust): OfService {
+    let found = this.#ofServices.get(service);
+    if (!found) {
+      const { name, ports, identities } = service;
+      const shared = permissive || ports.every((p) => p.protocol === "http");
+      found = {
+        clusters: shared ? this.#clusters(service, () => serviceFqdn(name)) : undefined,
+        endpoints: this.#fed(service).map(({ cluster, port }) => this.#assignment(service, cluster, port, world)),
+        validation: this.#made(`SDS ${name}`, [trust.bundle, trust.trustDomain, identities], () =>
+          outboundValidation(name, identities, trust),
+        ),
+      };
+      this.#ofServices.set(service, found);
     }
-    if (egress) made.set("passthrough", this.#made("CDS passthrough", [], passthroughCluster));
-    return [...made.values()];
+    return found;
   }
 
-  #endpoints(outbound: Outbound, world: World): Resource[] {
+  /** The clusters of a Service. Where a client asks for itself (TCP ports, see `tcpChains`), they are its own. */
+  #clusters({ name, headless, ports }: MeshService, sniOf: (port: MeshPort) => string): readonly Resource[] {
     const made = new Map<string, Resource>();
-    for (const service of reached(outbound)) {
-      for (const { cluster, port } of this.#fed(service)) {
-        const found = this.#assignment(service, cluster, port, world);
-        made.set(found.name, found);
+    for (const port of ports) {
+      const spread = spreadClusterName(name, port.targetPort);
+      const sni = sniOf(port);
+      for (const key of [clusterName(name, port.targetPort), ...(this.#spread.has(spread) ? [spread] : [])]) {
+        const to = headless && key !== spread ? "where-they-were-going" : "endpoints";
+        made.set(
+          key,
+          this.#made(`CDS ${key} ${sni}`, [to], () => serviceCluster(key, name, to, sni)),
+        );
       }
     }
     return [...made.values()];
-  }
-
-  #secrets(outbound: Outbound, trust: Trust): Resource[] {
-    const deps = [trust.bundle, trust.trustDomain];
-    return [
-      this.#made("SDS inbound", deps, () => inboundValidation(trust)),
-      ...[...reached(outbound)].map((s) =>
-        this.#made(`SDS ${s.name}`, [...deps, s.identities], () => outboundValidation(s.name, s.identities, trust)),
-      ),
-    ];
   }
 
   /** The clusters of a Service that are fed with endpoints: a headless one's only where a split leads to it. */
@@ -284,8 +310,10 @@ export class Builder {
   }
 
   #map(key: string, resources: readonly Resource[]): ResourceMap {
-    const sorted = [...resources].sort((a, b) => (a.name < b.name ? -1 : 1));
-    return this.#maps.get(key, sorted, () => new Map(sorted.map((r) => [r.name, r])));
+    return this.#maps.get(key, resources, () => {
+      const sorted = [...resources].sort((a, b) => (a.name < b.name ? -1 : 1));
+      return new Map(sorted.map((r) => [r.name, r]));
+    });
   }
 
   /** Whether so much was added since the last sweep that a round over everything, which allows one, costs less than it. */
@@ -297,10 +325,10 @@ export class Builder {
     return this.#memos.reduce((sum, memo) => sum + memo.size, 0);
   }
 
-  #sweep(reaches: Reaches): void {
+  #sweep(): void {
     for (const memo of this.#memos) memo.sweep();
     for (const name of this.#assignments.keys())
-      if (!reaches.of.has(name.slice(0, name.indexOf("|")) as ServiceName)) this.#assignments.delete(name);
+      if (this.#reaches.of(name.slice(0, name.indexOf("|")) as ServiceName).size === 0) this.#assignments.delete(name);
     this.#swept = this.#size();
   }
 
@@ -333,32 +361,17 @@ function printed(rules: readonly Rule[]): string {
 }
 
 function spreadClusters({ services }: Mesh): ReadonlySet<string> {
-  const backends = [...services.values()].flatMap((s) => s.ports.flatMap((p) => p.routes.flatMap((r) => r.backends)));
-  return new Set(backends.filter((b) => b.spread).map((b) => backendClusterName(b)));
+  const found = new Set<string>();
+  for (const { ports } of services.values())
+    for (const { routes } of ports)
+      for (const { backends } of routes)
+        for (const backend of backends) if (backend.spread) found.add(backendClusterName(backend));
+  return found;
 }
 
 /** One port for each cluster: a Service's ports with the same target port share it, and the first one's endpoints are its. */
 const clusterPorts = ({ ports }: MeshService): readonly MeshPort[] =>
   ports.filter((p, i) => ports.findIndex((q) => q.targetPort === p.targetPort) === i);
-
-/** A map with these in place of what they replace; the map itself if they replace nothing. */
-function withThese(map: ResourceMap, resources: readonly Resource[]): ResourceMap {
-  const others = resources.filter((r) => (map.get(r.name)?.version ?? r.version) !== r.version);
-  return others.length === 0 ? map : new Map([...map, ...others.map((r) => [r.name, r] as const)]);
-}
-
-/** The old resources if the new ones hold the same versions: a rebuild that changed nothing is no change. */
-function same(now: Resources, before: Resources | undefined): Resources | undefined {
-  if (!before) return undefined;
-  const equal = TYPES.every((type) => {
-    const [a, b] = [now[type], before[type]];
-    if (a === b) return true;
-    if (a.size !== b.size) return false;
-    for (const [name, { version }] of a) if (b.get(name)?.version !== version) return false;
-    return true;
-  });
-  return equal ? before : undefined;
-}
 
 /** Names that are referred to and are not there: a bug of ours, so nothing is published. Each stream adds its own certificate. */
 export function missing(resources: Resources): readonly string[] {

@@ -5,40 +5,65 @@
 import type { Mesh, MeshService, Outbound } from "../policy/ir.ts";
 import type { GroupName, ServiceName } from "../world/names.ts";
 
-export interface Reaches {
-  /** By Service: reaches whose endpoints are its too. */
-  readonly of: ReadonlyMap<ServiceName, ReadonlySet<string>>;
-  readonly groups: ReadonlyMap<string, readonly GroupName[]>;
-}
-
 /** Services that a client's configuration is about: those that it may call, and the backends behind them. */
 export function* reached(outbound: Outbound): Generator<MeshService> {
   yield* outbound.services;
   yield* outbound.backends;
 }
 
-export function reachesOf(mesh: Mesh): Reaches {
-  const of = new Map<ServiceName, Set<string>>();
-  const groups = new Map<string, GroupName[]>();
-  for (const { group, outbound } of mesh.groups.values()) {
-    const known = groups.get(outbound.key);
-    if (known) {
-      known.push(group);
-      continue;
+const NOTHING: ReadonlySet<never> = new Set();
+
+/** Follows a mesh from round to round: only groups that reach something else than before are looked at. */
+export class Reaches {
+  readonly #of = new Map<ServiceName, Set<string>>();
+  readonly #groups = new Map<string, Set<GroupName>>();
+
+  /** Reaches whose endpoints are this Service's too. */
+  of(service: ServiceName): ReadonlySet<string> {
+    return this.#of.get(service) ?? NOTHING;
+  }
+
+  /** The groups of a reach. */
+  groups(key: string): ReadonlySet<GroupName> {
+    return this.#groups.get(key) ?? NOTHING;
+  }
+
+  update(before: Mesh | undefined, { groups }: Mesh): void {
+    for (const [group, { outbound }] of groups) {
+      const old = before?.groups.get(group)?.outbound;
+      // Equal keys are equal Services, by name.
+      if (old?.key === outbound.key) continue;
+      if (old) this.#remove(group, old);
+      this.#add(group, outbound);
     }
-    groups.set(outbound.key, [group]);
+    for (const [group, { outbound }] of before?.groups ?? []) if (!groups.has(group)) this.#remove(group, outbound);
+  }
+
+  #add(group: GroupName, outbound: Outbound): void {
+    const { key } = outbound;
+    const known = this.#groups.get(key);
+    if (known) {
+      known.add(group);
+      return;
+    }
+    this.#groups.set(key, new Set([group]));
     for (const { name } of reached(outbound)) {
-      const keys = of.get(name);
-      if (keys) keys.add(outbound.key);
-      else of.set(name, new Set([outbound.key]));
+      const keys = this.#of.get(name);
+      if (keys) keys.add(key);
+      else this.#of.set(name, new Set([key]));
     }
   }
-  return { of, groups };
-}
 
-/** Whether every group reaches what it did. */
-export function sameReaches(before: Mesh, { groups }: Mesh): boolean {
-  if (before.groups.size !== groups.size) return false;
-  for (const [group, { outbound }] of groups) if (before.groups.get(group)?.outbound.key !== outbound.key) return false;
-  return true;
+  #remove(group: GroupName, outbound: Outbound): void {
+    const { key } = outbound;
+    const known = this.#groups.get(key);
+    known?.delete(group);
+    if (!known || known.size > 0) return;
+    this.#groups.delete(key);
+    for (const { name } of reached(outbound)) {
+      const keys = this.#of.get(name);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#of.delete(name);
+    }
+  }
 }

@@ -2,21 +2,21 @@
  * Route configurations: who may call what (inbound), and where calls go (outbound). All that changes with policies is here.
  */
 import { RouteConfiguration } from "../../gen/envoy/config/route/v3/route.ts";
-import type {
-  HeaderMatcher,
-  RetryPolicy,
-  Route,
-  RouteAction,
-  RouteMatch,
+import {
   VirtualHost,
+  type HeaderMatcher,
+  type RetryPolicy,
+  type Route,
+  type RouteAction,
+  type RouteMatch,
 } from "../../gen/envoy/config/route/v3/route_components.ts";
 import { RBACPerRoute } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import { PreviousHostsPredicate } from "../../gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.ts";
-import type { Backend, InboundPort, MeshService, Outbound, SplitRoute } from "../policy/ir.ts";
+import type { Backend, InboundPort, MeshPort, MeshService, Outbound, SplitRoute } from "../policy/ir.ts";
 import { namespaceOf, serviceFqdn, serviceHosts } from "../world/names.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { HTTP_RBAC } from "./http.ts";
-import { any, regex, seconds } from "./message.ts";
+import { any, element, regex, seconds, spliced } from "./message.ts";
 import {
   backendClusterName,
   clusterName,
@@ -81,12 +81,10 @@ export function inboundRoutes(port: InboundPort, trustDomain: string): Resource 
     });
   }
   return routeConfiguration(
-    {
-      name: inboundRouteName(port.port),
-      virtualHosts: hosts,
-      typedPerFilterConfig: { [HTTP_RBAC]: any(RBACPerRoute, { rbac: { rules: rbac(port.access, trustDomain) } }) },
-    },
+    inboundRouteName(port.port),
+    hosts.map(virtualHost),
     port.services.map((service) => localClusterName(service, port.port)),
+    { typedPerFilterConfig: { [HTTP_RBAC]: any(RBACPerRoute, { rbac: { rules: rbac(port.access, trustDomain) } }) } },
   );
 }
 
@@ -98,42 +96,59 @@ export function outboundRoutes(
   egress: boolean,
 ): Resource {
   const clusters = new Set<string>();
-  const hosts: VirtualHost[] = [];
+  const hosts: Uint8Array[] = [];
   for (const service of services) {
-    const found = service.ports.find((p) => p.port === port && p.protocol === "http");
-    if (!found) continue;
-    for (const route of found.routes) for (const backend of route.backends) clusters.add(backendClusterName(backend));
-    const fqdn = serviceFqdn(service.name);
-    const names = serviceHosts(service.name, namespace);
-    hosts.push({
-      name: outboundHostName(fqdn),
-      domains: [...names, ...service.clusterIPs.map((ip) => (ip.includes(":") ? `[${ip}]` : ip))],
-      routes: found.routes.flatMap(splitRoutes),
-      retryPolicy: RETRY,
-    });
-    if (!service.headless) continue;
-    // Pods of a headless Service are called `<pod>.<service>…`, and such calls are no split's business (smi-semantics, row 33).
-    // The Service's own name is exact, so it goes before such a pattern.
-    clusters.add(clusterName(service.name, found.targetPort));
-    hosts.push({
-      name: outboundHostName(`*.${fqdn}`),
-      domains: names.map((name) => `*.${name}`),
-      routes: splitRoutes({ backends: [{ service: service.name, targetPort: found.targetPort, weight: 1 }] }),
-      retryPolicy: RETRY,
-    });
+    const found = outboundHosts(service, port, namespace);
+    hosts.push(...found.hosts);
+    for (const cluster of found.clusters) clusters.add(cluster);
   }
-  const rest: Route = egress
-    ? {
-        match: ANY_PATH,
-        action: {
-          $case: "route",
-          value: { clusterSpecifier: { $case: "cluster", value: PASSTHROUGH_CLUSTER }, timeout: FOREVER },
-        },
-      }
-    : answer(ANY_PATH, 403, "refused");
   if (egress) clusters.add(PASSTHROUGH_CLUSTER);
-  hosts.push({ name: "outbound_virtual-host|*", domains: ["*"], routes: [rest] });
-  return routeConfiguration({ name: outboundRouteName(port), virtualHosts: hosts }, [...clusters]);
+  hosts.push(egress ? PASSED_ON : REFUSED);
+  return routeConfiguration(outboundRouteName(port), hosts, [...clusters]);
+}
+
+/** Encoded, with the clusters that they name. */
+interface Hosts {
+  readonly hosts: readonly Uint8Array[];
+  readonly clusters: readonly string[];
+}
+
+const NO_HOSTS: Hosts = { hosts: [], clusters: [] };
+const encoded = new WeakMap<MeshService, Map<string, Hosts>>();
+
+/** How clients of a namespace call one port of a Service. Encoded once for those of its own namespace and once for all others. */
+function outboundHosts(service: MeshService, port: number, namespace: string): Hosts {
+  let known = encoded.get(service);
+  if (!known) encoded.set(service, (known = new Map()));
+  const place = `${port} ${namespace === namespaceOf(service.name) ? "own" : "others"}`;
+  let hosts = known.get(place);
+  if (!hosts) {
+    const found = service.ports.find((p) => p.port === port && p.protocol === "http");
+    known.set(place, (hosts = found ? hostsOf(service, found, namespace) : NO_HOSTS));
+  }
+  return hosts;
+}
+
+function hostsOf(service: MeshService, port: MeshPort, namespace: string): Hosts {
+  const clusters = port.routes.flatMap(({ backends }) => backends.map(backendClusterName));
+  const fqdn = serviceFqdn(service.name);
+  const names = serviceHosts(service.name, namespace);
+  const host = virtualHost({
+    name: outboundHostName(fqdn),
+    domains: [...names, ...service.clusterIPs.map((ip) => (ip.includes(":") ? `[${ip}]` : ip))],
+    routes: port.routes.flatMap(splitRoutes),
+    retryPolicy: RETRY,
+  });
+  if (!service.headless) return { hosts: [host], clusters };
+  // Pods of a headless Service are called `<pod>.<service>…`, and such calls are no split's business (smi-semantics, row 33).
+  // The Service's own name is exact, so it goes before such a pattern.
+  const pods = virtualHost({
+    name: outboundHostName(`*.${fqdn}`),
+    domains: names.map((name) => `*.${name}`),
+    routes: splitRoutes({ backends: [{ service: service.name, targetPort: port.targetPort, weight: 1 }] }),
+    retryPolicy: RETRY,
+  });
+  return { hosts: [host, pods], clusters: [...clusters, clusterName(service.name, port.targetPort)] };
 }
 
 /** A split's routes: one for each of its matches, as they are ORed. */
@@ -181,12 +196,32 @@ const RETRY: RetryPolicy = {
   hostSelectionRetryMaxAttempts: 3,
 };
 
-function routeConfiguration(message: RouteConfiguration & { name: string }, clusters: readonly string[]): Resource {
-  const refs: Reference[] = clusters.map((name) => ({ type: "CDS", name }));
-  return resource(
-    "RDS",
-    message.name,
-    RouteConfiguration.encode({ ...message, ignorePortInHostMatching: true, validateClusters: false }).finish(),
-    refs,
-  );
+/** `RouteConfiguration.virtual_hosts`. */
+const virtualHost = (host: VirtualHost): Uint8Array => element(2, VirtualHost, host);
+
+/** What a client calls that is no Service of the mesh. */
+const otherHosts = (route: Route): Uint8Array =>
+  virtualHost({ name: "outbound_virtual-host|*", domains: ["*"], routes: [route] });
+
+const REFUSED = otherHosts(answer(ANY_PATH, 403, "refused"));
+const PASSED_ON = otherHosts({
+  match: ANY_PATH,
+  action: {
+    $case: "route",
+    value: { clusterSpecifier: { $case: "cluster", value: PASSTHROUGH_CLUSTER }, timeout: FOREVER },
+  },
+});
+
+const ALWAYS = RouteConfiguration.encode({ ignorePortInHostMatching: true, validateClusters: false }).finish();
+
+/** Hosts are encoded before, as many clients have the same ones. */
+function routeConfiguration(
+  name: string,
+  hosts: readonly Uint8Array[],
+  clusters: readonly string[],
+  ...more: readonly RouteConfiguration[]
+): Resource {
+  const refs: Reference[] = clusters.map((cluster) => ({ type: "CDS", name: cluster }));
+  const [first, ...last] = [{ name }, ...more].map((message) => RouteConfiguration.encode(message).finish());
+  return resource("RDS", name, spliced([first as Uint8Array, ...hosts, ALWAYS, ...last]), refs);
 }

@@ -8,6 +8,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  realpathSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -17,7 +18,8 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { locate } from "../../src/local/command.ts";
 import { cacheDirectory } from "./paths.ts";
 import { ALONE, ClusterError, exec, flags, TIED, words } from "./exec.ts";
 import { binary } from "./binaries.ts";
@@ -29,7 +31,7 @@ type Say = (line: string) => void;
 export const BASE_IMAGE = "docker.io/library/node:24-bookworm-slim";
 
 /** Part of the base's hash: changes when the recipe below does. */
-const RECIPE = 1;
+const RECIPE = 2;
 const INCLUDE = "ca-certificates";
 const SUITE = "bookworm";
 const DAY = 86_400_000;
@@ -195,12 +197,13 @@ async function furnish(root: string, node: string): Promise<void> {
   mkdirSync(join(root, "usr/local/lib/node_modules"), { recursive: true });
   copyFileSync(node, join(root, "usr/local/bin/node"));
   symlinkSync("node", join(root, "usr/local/bin/nodejs"));
-  const npm = join((await exec(["npm", "root", "--global"])).trim(), "npm");
-  if (existsSync(npm)) {
-    cpSync(npm, join(root, "usr/local/lib/node_modules/npm"), { recursive: true, dereference: true });
-    for (const name of ["npm", "npx"])
-      symlinkSync(`../lib/node_modules/npm/bin/${name}-cli.js`, join(root, "usr/local/bin", name));
-  }
+  // Not `npm root --global`: that is beside the Node that runs this, which is not where npm is installed.
+  const command = locate("npm");
+  const npm = command === undefined ? "" : dirname(dirname(realpathSync(command)));
+  if (!existsSync(join(npm, "bin/npm-cli.js"))) throw new ClusterError("npm is not in PATH: the base image needs it.");
+  cpSync(npm, join(root, "usr/local/lib/node_modules/npm"), { recursive: true, dereference: true });
+  for (const name of ["npm", "npx"])
+    symlinkSync(`../lib/node_modules/npm/bin/${name}-cli.js`, join(root, "usr/local/bin", name));
   await exec(["chroot", root, "groupadd", "--gid", "1000", "node"]);
   await exec([
     "chroot",

@@ -29,7 +29,7 @@ describe.skipIf(lacking(cannotRunLive()))("a mesh in trouble", () => {
   const settled = () =>
     until("every proxy holds what it was sent", async () => {
       const rows = await proxies();
-      const types = rows.flatMap((row) => Object.values(row.types) as TypeStatus[]);
+      const types = rows.flatMap<TypeStatus>((row) => Object.values(row.types));
       return (
         rows.length === 6 &&
         rows.every((row) => row.types.LDS) &&

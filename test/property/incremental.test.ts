@@ -4,7 +4,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compile, Compiler } from "../../src/policy/compile.ts";
-import type { Mesh } from "../../src/policy/ir.ts";
+import type { Mesh, Outbound } from "../../src/policy/ir.ts";
 import { Store } from "../../src/world/store.ts";
 import type { Change } from "../../src/world/types.ts";
 import { apply, EMPTY_WORLD } from "../../src/world/world.ts";
@@ -39,11 +39,27 @@ test("a compiler that has seen everything gives what a new one gives", () => {
         const [grown, fresh] = [compiler.compile(world), compile(world)];
         expect(plain(grown.mesh)).toEqual(plain(fresh.mesh));
         expect(grown.problems).toEqual(fresh.problems);
+        expectShared(grown.mesh);
+        const { made } = compiler;
+        expect(plain(compiler.compile(world).mesh)).toEqual(plain(grown.mesh));
+        expect(compiler.made, "compiled again though nothing changed").toEqual(made);
       }
     }),
     RUNS,
   );
 });
+
+/** Clients of one namespace with the same reach have one object, and what they reach are the mesh's Services themselves. */
+function expectShared({ groups, services }: Mesh): void {
+  const outbounds = new Map<string, Outbound>();
+  for (const { outbound } of groups.values()) {
+    const place = `${outbound.namespace}/${outbound.key}`;
+    expect(outbounds.get(place) ?? outbound, place).toBe(outbound);
+    outbounds.set(place, outbound);
+    for (const service of [...outbound.services, ...outbound.backends])
+      expect(services.get(service.name), service.name).toBe(service);
+  }
+}
 
 test("the mesh and its problems are the same whatever the order of input", () => {
   const nameOf = (c: Change) => `${c.kind}/${c.namespace}/${c.name}`;

@@ -38,7 +38,7 @@ export const flat = (...changes: readonly Changes[]): Change[] =>
 export const world = (...changes: readonly Changes[]): World => apply(EMPTY_WORLD, flat(...changes));
 
 /** The same object, gone. */
-export const gone = (change: Change): Change => ({ ...change, value: undefined }) as Change;
+export const gone = (change: Change): Change => ({ ...change, value: undefined });
 
 export const namespace = (name: string, more: { monitored?: boolean; metrics?: boolean } = {}): Change => ({
   kind: "Namespace",

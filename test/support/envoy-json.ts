@@ -19,7 +19,7 @@ export type Json = any;
 const MESSAGES = { CDS: Cluster, EDS: ClusterLoadAssignment, SDS: Secret, LDS: Listener, RDS: RouteConfiguration };
 
 /** Canonical JSON of a resource, with every Any written out. */
-export const jsonOf = ({ type, bytes }: Resource): Json => MESSAGES[type].toJSON(MESSAGES[type].decode(bytes) as never);
+export const jsonOf = ({ type, bytes }: Resource): Json => MESSAGES[type].toJSON(MESSAGES[type].decode(bytes));
 
 /** A copy in which `replace` may put something else for an object; what it gives back is walked too. */
 function rewrite(value: Json, replace: (object: Json) => Json): Json {

@@ -31,8 +31,10 @@ export class Refused extends Error {
 }
 
 export const metadata = (object: Json): Json => (object["metadata"] ?? {}) as Json;
-export const keyOf = (object: Json): string =>
-  `${String(metadata(object)["namespace"] ?? "")}/${String(metadata(object)["name"])}`;
+export const keyOf = (object: Json): string => {
+  const { namespace = "", name } = metadata(object) as { namespace?: string; name?: string };
+  return `${namespace}/${name}`;
+};
 
 const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 const isMap = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);

@@ -18,13 +18,14 @@ import {
 } from "./fake-api-objects.ts";
 import { aggregated, bodyOf, groupList, isOwn, line, selection, statusOf, untyped } from "./fake-api-wire.ts";
 
-/** What happens to one request. `cut` sends half of the answer. */
+/** What happens to one request. `cut` sends half of the answer and breaks off; `early` ends a watch cleanly before all was sent. */
 export type Fault =
   | { readonly status: number; readonly retryAfter?: number }
   | "reset"
   | "hang"
   | "html"
   | "cut"
+  | "early"
   | "text404";
 
 /** What happens to a watch that is open. `stall`: it goes on for ever and says nothing more. */
@@ -216,7 +217,7 @@ export class FakeApiServer {
         response.writeHead(fault.status, headers).end(JSON.stringify(statusOf(fault.status, "Fault", "as asked")));
       } else if (fault !== "hang") {
         if (this.accepts && !this.accepts(token)) throw new Refused(401, "Unauthorized");
-        this.#answer(seen, body, response, fault === "cut");
+        this.#answer(seen, body, response, fault);
       }
     } catch (error) {
       const { code, reason, message } = error instanceof Refused ? error : new Refused(500, "Bug", String(error));
@@ -227,7 +228,7 @@ export class FakeApiServer {
     this.#look();
   }
 
-  #answer(seen: Seen, body: Json, response: ServerResponse, cut: boolean): void {
+  #answer(seen: Seen, body: Json, response: ServerResponse, fault: "cut" | "early" | undefined): void {
     const send = (status: number, value: unknown, headers: Record<string, string> = {}) => {
       const text = JSON.stringify(value);
       response.writeHead(status, {
@@ -235,7 +236,7 @@ export class FakeApiServer {
         "content-length": Buffer.byteLength(text),
         ...headers,
       });
-      if (!cut) return response.end(text);
+      if (fault !== "cut") return response.end(text);
       response.write(text.slice(0, text.length / 2), () => response.socket?.destroy());
       return undefined;
     };
@@ -271,7 +272,7 @@ export class FakeApiServer {
     if (name === undefined && seen.method === "POST") return void send(201, typed(collection.create(given())));
     if (name === undefined) {
       const selects = selection(seen.query, namespace);
-      if (seen.watch) return this.#watch(collection, apiVersion, selects, seen.query, response, cut);
+      if (seen.watch) return this.#watch(collection, apiVersion, selects, seen.query, response, fault);
       return void send(200, this.#list(collection, apiVersion, selects, seen.query));
     }
     const object = collection.objects.get(key);
@@ -312,7 +313,7 @@ export class FakeApiServer {
     selects: (object: Json) => boolean,
     query: URLSearchParams,
     response: ServerResponse,
-    cut: boolean,
+    fault: "cut" | "early" | undefined,
   ): void {
     const initial = query.get("sendInitialEvents") === "true";
     if (initial && this.#options.watchList === false)
@@ -336,11 +337,12 @@ export class FakeApiServer {
     };
     if (initial) {
       const all = [...collection.objects.values()].filter(selects);
-      for (const object of cut ? all.slice(0, all.length / 2) : all) response.write(line("ADDED", typed(object)));
-      if (cut) return void response.socket?.destroy();
+      for (const object of fault ? all.slice(0, all.length / 2) : all) response.write(line("ADDED", typed(object)));
+      if (fault === "cut") return void response.socket?.destroy();
+      if (fault === "early") return void response.end();
       this.#bookmark(watch, { "k8s.io/initial-events-end": "true" });
     } else for (const event of collection.history) if (event.version > from) send(event);
-    if (cut) return void response.end();
+    if (fault) return void response.end();
     const forget = collection.listen(send);
     this.watches.add(watch);
     response.on("close", () => {

@@ -61,7 +61,7 @@ export class PodClient {
   #do<R>(task: Task): Promise<R> {
     const id = this.#next++;
     return new Promise<R>((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve as (result: never) => void, reject });
+      this.#waiting.set(id, { resolve: resolve, reject });
       this.#child.stdin?.write(`${JSON.stringify({ id, task })}\n`);
     });
   }
@@ -134,7 +134,13 @@ export class LiveMesh {
           ? which === `${metadata.namespace}/${spec.serviceAccountName}`
           : metadata.name.startsWith(which),
       );
-    if (!found) throw new Error(`no pod ${which}: ${this.mesh.pods().map((p) => p.manifest.metadata.name)}`);
+    if (!found)
+      throw new Error(
+        `no pod ${which}: ${this.mesh
+          .pods()
+          .map((p) => p.manifest.metadata.name)
+          .join(", ")}`,
+      );
     return found;
   }
 
@@ -184,7 +190,7 @@ export async function until<T>(what: string, ask: () => T | Promise<T>, ms = 15_
   const end = Date.now() + ms;
   for (;;) {
     const answer = await ask();
-    if (answer) return answer as NonNullable<T>;
+    if (answer) return answer;
     if (Date.now() > end) throw new Error(`after ${ms} ms still not so: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -5,6 +5,7 @@ import { Duplex, PassThrough, Writable } from "node:stream";
 import { request } from "node:http";
 import type { ClusterConfig } from "../../sources/kubernetes/cluster-config.ts";
 import { UserError } from "../errors.ts";
+import { cut } from "../text.ts";
 
 /** A port of a pod. */
 export interface PodPort {
@@ -67,6 +68,10 @@ export async function ask(
     tunnel.close();
   }
 }
+
+/** The container runtime tells its whole story; who asks wants its end. */
+const sentence = (said: string): string =>
+  said.includes("connection refused") ? "nothing listens on it (connection refused)" : cut(said, 300);
 
 interface Tunnel {
   readonly stream: Duplex;
@@ -154,7 +159,7 @@ async function open(
   socket.addEventListener("close", () => stream.push(null));
   return {
     stream,
-    said: () => said.trim(),
+    said: () => sentence(said.trim()),
     close: () => {
       stream.destroy();
       socket.close();

@@ -3,6 +3,7 @@
  */
 import { execFile, spawn } from "node:child_process";
 import { UserError } from "../errors.ts";
+import { cut } from "../text.ts";
 import type { Environment, Settings } from "./settings.ts";
 
 export interface Helm {
@@ -70,13 +71,14 @@ function run(args: readonly string[], environment: Environment, signal: AbortSig
   });
 }
 
-/** The sentence in what helm wrote: its last `Error:` line, without what it says around it. */
+/** What helm says went wrong: all from its last `Error:` on, in one line. */
 export function helmError({ err, out }: HelmResult): string {
   const lines = `${err}\n${out}`.split("\n").map((line) => line.trim());
-  const found =
-    lines
-      .filter((line) => line.startsWith("Error:"))
-      .at(-1)
-      ?.slice("Error:".length) ?? lines.filter(Boolean).at(-1);
-  return (found ?? "it said nothing").trim().replace(/\.$/, "");
+  const from = lines.findLastIndex((line) => line.startsWith("Error:"));
+  const said = from < 0 ? lines.filter(Boolean).slice(-1) : lines.slice(from).filter(Boolean);
+  const text = said
+    .join(" ")
+    .replace(/^Error:/, "")
+    .trim();
+  return cut(text === "" ? "it said nothing" : text.replace(/\.$/, ""), 1_000);
 }

@@ -2,6 +2,7 @@
  * Reads fields of objects as the API server sends them: what is missing or of another type is "" or empty. Pure.
  */
 import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { cut } from "../text.ts";
 import { ENVOY_CONTAINER } from "../../injector/settings.ts";
 import { ApiError } from "../../sources/kubernetes/errors.ts";
 import { LABEL_PROXY_UUID } from "../../world/injection.ts";
@@ -62,15 +63,24 @@ export function notReady(pod: Raw): string | undefined {
   return undefined;
 }
 
-/** What a pod's containers wait for, as `ImagePullBackOff: …`; empty when none waits. */
-export const waitingReasons = (pod: Raw): string[] =>
+/** What a pod's containers wait for; empty when none waits for anything but its turn. */
+const waiting = (pod: Raw): { readonly container: string; readonly reason: string; readonly message: string }[] =>
   [...listAt(pod, "status", "initContainerStatuses"), ...listAt(pod, "status", "containerStatuses")].flatMap((one) => {
-    const waiting = mapAt(one, "state", "waiting");
-    const reason = stringAt(waiting, "reason");
-    const message = stringAt(waiting, "message");
+    const state = mapAt(one, "state", "waiting");
+    const reason = stringAt(state, "reason");
+    const message = stringAt(state, "message");
     if (reason === "" || reason === "PodInitializing" || reason === "ContainerCreating") return [];
-    return [`container ${stringAt(one, "name")}: ${reason}${message === "" ? "" : `: ${message}`}`];
+    return [{ container: stringAt(one, "name"), reason, message }];
   });
+
+/** `container app: ImagePullBackOff: …`, a line each. */
+export const waitingReasons = (pod: Raw): string[] =>
+  waiting(pod).map(
+    ({ container, reason, message }) =>
+      `container ${container}: ${reason}${message === "" ? "" : `: ${cut(message, 300)}`}`,
+  );
+/** `ImagePullBackOff`, for a line of progress. */
+export const waitingReason = (pod: Raw): string | undefined => waiting(pod)[0]?.reason;
 
 /** `ns/name`; undefined when it is not of that form. */
 export function namespacedName(text: string): { readonly namespace: string; readonly name: string } | undefined {

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Api } from "./api.ts";
 import type { Terminal } from "./terminal.ts";
-import { byName, fullName, nameOf, notReady, stringAt, waitingReasons, type Raw } from "./objects.ts";
+import { byName, fullName, nameOf, notReady, stringAt, waitingReason, waitingReasons, type Raw } from "./objects.ts";
 import { PODS } from "./resources.ts";
 
 const EVERY = 1_000;
@@ -15,7 +15,7 @@ export function progressLine(pods: readonly Raw[]): string {
   if (wanted.length === 0) return "";
   const waiting = wanted.flatMap((pod) => {
     const lacks = notReady(pod);
-    return lacks === undefined ? [] : [`${nameOf(pod)} (${waitingReasons(pod)[0] ?? lacks})`];
+    return lacks === undefined ? [] : [`${nameOf(pod)} (${waitingReason(pod) ?? lacks})`];
   });
   const head = `${wanted.length - waiting.length} of ${wanted.length} pods are ready`;
   return waiting.length === 0 ? head : `${head}; waiting for ${waiting.join(", ")}`;

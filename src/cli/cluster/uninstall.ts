@@ -2,7 +2,7 @@
  * `heddle uninstall mesh`: helm's uninstall, the namespaces' labels, and on request the namespace and what is of the whole cluster.
  */
 import { KINDS } from "../../manifest/kinds.ts";
-import { UserError } from "../errors.ts";
+import { EXIT, UserError } from "../errors.ts";
 import type { Api } from "./api.ts";
 import { confirm, type Terminal } from "./terminal.ts";
 import type { Context } from "./connection.ts";
@@ -56,6 +56,7 @@ export async function uninstallMesh(context: Context, options: UninstallOptions)
   const { api } = await context.cluster();
   let secretNamespace = settings.namespace;
   let instance = meshName;
+  let code: number = EXIT.ok;
   if (settings.install.kind === "managed") {
     await terminal.out("OSM CANNOT be uninstalled in a managed environment");
     if (deleteNamespace) await terminal.out("OSM namespace CANNOT be deleted in a managed environment");
@@ -67,14 +68,14 @@ export async function uninstallMesh(context: Context, options: UninstallOptions)
     if (!deleteClusterWideResources) return meshes.length === 0 && meshName === undefined ? 0 : 1;
   } else if (chosen.length > 0) {
     const helm = await findHelm(settings);
-    for (const mesh of chosen) await removeMesh(context, { api, helm, mesh, options });
+    for (const mesh of chosen) if (!(await removeMesh(context, { api, helm, mesh, options }))) code = EXIT.failure;
     secretNamespace = chosen[0]?.namespace ?? secretNamespace;
     instance ??= chosen[0]?.name;
   } else {
     // Asked, and told no.
     return 0;
   }
-  if (!deleteClusterWideResources) return 0;
+  if (!deleteClusterWideResources) return code;
   const left = await listMeshes(api, settings);
   if (left.length > 0) {
     terminal.note("Deleting cluster resources will affect current mesh(es) in cluster:");
@@ -82,7 +83,7 @@ export async function uninstallMesh(context: Context, options: UninstallOptions)
     if (!options.force && !(await confirm(terminal, "Delete them all the same?"))) return 1;
   }
   await deleteClusterWide({ api, terminal, instance, secretNamespace, secret: options.caBundleSecretName });
-  return 0;
+  return code;
 }
 
 /** Meshes to remove; empty when the user said no; undefined when there is nothing to remove. */
@@ -130,7 +131,8 @@ interface Removal {
   readonly options: UninstallOptions;
 }
 
-async function removeMesh(context: Context, { api, helm, mesh, options }: Removal): Promise<void> {
+/** Whether helm could; if not, what else was asked for is done all the same. */
+async function removeMesh(context: Context, { api, helm, mesh, options }: Removal): Promise<boolean> {
   const { terminal } = context;
   const { deleteNamespace = false, deleteClusterWideResources = false } = options;
   terminal.note(`Removing helm release ${mesh.release} from namespace [${mesh.namespace}] …`);
@@ -155,11 +157,13 @@ async function removeMesh(context: Context, { api, helm, mesh, options }: Remova
       `Could not uninstall mesh name [${mesh.name}] in namespace [${mesh.namespace}]: ${why} - continuing to deleteClusterWideResources and/or deleteNamespace`,
     );
   }
-  if (!deleteNamespace) return;
+  const removed = result.code === 0;
+  if (!deleteNamespace) return removed;
   const deleted = await api.delete(NAMESPACES, { name: mesh.namespace });
   await terminal.out(
     deleted ? `OSM namespace [${mesh.namespace}] deleted successfully` : `OSM namespace [${mesh.namespace}] not found`,
   );
+  return removed;
 }
 
 interface ClusterWide {

@@ -78,11 +78,10 @@ export class KindWatch {
         continue;
       }
       const end = await this.#follow(version, signal);
-      if (end === "absent") {
-        discovery.poke();
-        await pause(clock, again.next(), signal);
-        await this.#looked(signal, 1);
-      } else again.reset();
+      if (this.#reflector && this.#reflector.status().lists > 0) again.reset();
+      if (end === "stopped") continue;
+      discovery.poke();
+      await pause(clock, again.next(), signal);
     }
   }
 
@@ -100,8 +99,8 @@ export class KindWatch {
         replacement: () => {
           const whole = holding.replacement();
           return {
-            put: whole.put,
-            remove: whole.remove,
+            put: (object) => whole.put(object),
+            remove: (object) => whole.remove(object),
             commit: () => {
               whole.commit();
               this.#absent = false;
@@ -177,11 +176,10 @@ export class KindWatch {
     return undefined;
   }
 
-  /** Resolves after so many more looks; at once when there was one, unless told otherwise. */
-  #looked(signal: AbortSignal, more = 0): Promise<void> {
+  /** Resolves after the first look. */
+  #looked(signal: AbortSignal): Promise<void> {
     const { discovery, entry } = this.#options;
-    if (entry.group === "" || (more === 0 && discovery.looks > 0)) return Promise.resolve();
-    return this.#until(() => true, signal);
+    return entry.group === "" || discovery.looks > 0 ? Promise.resolve() : this.#until(() => true, signal);
   }
 
   #appeared(signal: AbortSignal): Promise<void> {

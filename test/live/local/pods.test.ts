@@ -306,7 +306,7 @@ http.createServer((q, s) => s.end("by the sidecar as " + process.getuid() + ", k
   afterAll(() => mesh.runtime.stop());
 
   test("a sidecar is up before the applications, down after them, and gets the traffic; probes go past it", async () => {
-    const app = `${SERVER.replace("process.exit()", `{ console.log("app down"); process.exit() }`)}`;
+    const app = SERVER.replace("process.exit()", `{ console.log("app down"); process.exit() }`);
     mesh.runtime.apply([
       pod("meshed", container(app, READY), { initContainers: [{ ...container(`console.log("init")`), name: "init" }] }),
     ]);

@@ -1,6 +1,6 @@
 /** The reducer, rule by rule. Quotations are from Envoy's "xDS REST and gRPC protocol" and the comments of discovery.proto. */
 import { describe, expect, test } from "vitest";
-import { setVersion } from "../../../src/ads/changes.ts";
+import { changesBetween, setVersion } from "../../../src/ads/changes.ts";
 import { sendAgain } from "../../../src/ads/subscription.ts";
 import { fake, mapOf } from "./fixtures.ts";
 import { a1, a2, at, b1, b2, ea1, ea2, eb1, eb2, names, Talk } from "./talk.ts";
@@ -290,4 +290,14 @@ test("streams that hold the same maps share one difference, and its nonce", () =
   expect(answers[0]!.shared).toBeDefined();
   expect(answers[0]!.shared).toBe(answers[1]!.shared);
   expect(answers[0]!.nonce).toBe(answers[1]!.nonce);
+});
+
+test("a difference is kept for one turn of the event loop: what was sent once does not stay as long as the snapshot", async () => {
+  const [before, after] = [mapOf(a1, b1), mapOf(a1, b2)];
+  const first = changesBetween(before, after);
+  expect(changesBetween(before, after)).toBe(first);
+  await new Promise((turn) => setImmediate(turn));
+  const second = changesBetween(before, after);
+  expect(second).not.toBe(first);
+  expect(second).toEqual(first);
 });

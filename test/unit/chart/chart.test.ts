@@ -119,7 +119,7 @@ test("names are OSM's, so that its sidecars and scripts find the control plane",
     metadata.name,
     ...(at(spec, "ports") as { port: number }[]).map(({ port }) => port),
   ]);
-  expect(ports.sort()).toEqual([
+  expect(ports).toEqual([
     ["osm-controller", 15128, 15129, 9091],
     ["osm-injector", 9090, 9091],
     ["osm-validator", 9093],
@@ -192,7 +192,7 @@ test("the controller may read what the table of kinds lists, write the status of
       ...KINDS.flatMap(({ plural, group }) => ["get", "list", "watch"].map((verb) => `${verb} ${plural}.${group}`)),
       ...KINDS.filter(policy).map(({ plural, group }) => `patch ${plural}/status.${group}`),
       "create tokenreviews.authentication.k8s.io",
-      ...["", "events.k8s.io"].flatMap((group) => ["create", "patch"].map((verb) => `${verb} events.${group}`)),
+      "create events.",
     ].toSorted(),
   );
   expect(

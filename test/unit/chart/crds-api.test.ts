@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lacking, OSM_MANIFESTS, osmManifestsMissing } from "../../support/live-mesh.ts";
-import { startApiServer, type ApiServer } from "./api-server.ts";
+import { startApiServer, withoutApiServer, type ApiServer } from "./api-server.ts";
 import { at, ROOT, type Manifest } from "./helm.ts";
-import { collection, create, folder, makeNamespace, messageOf, policy, withoutApiServer } from "./objects.ts";
+import { collection, create, folder, makeNamespace, messageOf, policy } from "./objects.ts";
 
 const missing = withoutApiServer();
 let api: ApiServer;

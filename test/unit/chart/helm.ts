@@ -36,7 +36,11 @@ export interface Manifest {
 export async function runHelm(major: Major, args: readonly string[], input = ""): Promise<Output> {
   const path = await helm(major);
   const home = mkdtempSync(join(tmpdir(), "heddle-helm-"));
-  const env = { PATH: process.env["PATH"], HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home };
+  // HOME too: what helm learns of an API server it keeps below it.
+  const places = Object.fromEntries(
+    ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"].map((name) => [name, home]),
+  );
+  const env = { PATH: process.env["PATH"], ...places };
   try {
     return await new Promise((done, reject) => {
       const child = spawn(path, args, { env });

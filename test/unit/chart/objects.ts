@@ -5,18 +5,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadAll } from "js-yaml";
 import { kindOf, splitApiVersion } from "../../../src/manifest/kinds.ts";
-import { hasApiServer, type ApiServer, type Reply } from "./api-server.ts";
+import type { ApiServer, Reply } from "./api-server.ts";
 import type { Manifest } from "./helm.ts";
-
-/** Whether tests with an API server are to be skipped, which is said loudly. In CI its binary is built: later tests need it as well. */
-export function withoutApiServer(): boolean {
-  const missing = process.env["CI"] !== "true" && !hasApiServer();
-  if (missing)
-    console.warn(
-      "SKIPPED: what only an API server can judge about the chart. Its binary is not built yet: npm run cluster builds it.",
-    );
-  return missing;
-}
 
 /** The documents of all files of a folder. */
 export const folder = (path: string): Manifest[] =>

@@ -88,7 +88,7 @@ describe("proxy get", () => {
     [
       ["clusters", "buyer-1", "-n", "street"],
       1,
-      /port 15000 of pod street\/buyer-1 does not answer: connection refused/,
+      /port 15000 of pod street\/buyer-1 does not answer: nothing listens on it/,
     ],
     [["quitquitquit", "buyer-1", "-n", "street"], 2, /changes something in Envoy, and get only reads/],
   ])("%j", async (args, wanted, sentence) => {

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { progressLine } from "../../../src/cli/cluster/rollout.ts";
 import { Bench, BUILT_IN, controller, member, namespace, pod } from "./heddle.ts";
 
 let bench: Bench;
@@ -165,6 +166,9 @@ describe("install", () => {
     expect(error).toBe(
       "helm could not install the mesh: INSTALLATION FAILED: context deadline exceeded. Remove what is there before the next try: helm uninstall osm -n osm-system",
     );
+    expect(progressLine([waiting, pod("osm-system", "c-1")])).toBe(
+      "1 of 2 pods are ready; waiting for osm-injector-1 (ImagePullBackOff)",
+    );
     expect(notes).toContain(
       "Status for pod osm-injector-1 in namespace osm-system: containers not ready; container osm-injector: ImagePullBackOff: no such image",
     );
@@ -309,6 +313,16 @@ describe("uninstall mesh", () => {
     const { code, out } = await bench.heddle(["uninstall", "mesh", "--mesh-name", "nosuch"]);
     expect(code).toBe(1);
     expect(out).toBe("Did not find mesh [nosuch]; heddle mesh list shows what there is\n");
+  });
+
+  test("helm's failure does not keep the namespace from being deleted, and is told", async () => {
+    bench.installHelm("v3.17.2", 1, "Error: uninstallation completed with 1 error(s):\n\t* timed out waiting");
+    const { code, out, notes } = await bench.heddle(["uninstall", "mesh", "-f", "--delete-namespace"]);
+    expect(out).toBe("OSM namespace [osm-system] deleted successfully\n");
+    expect(notes.at(-1)).toMatch(
+      /^Could not uninstall .*: uninstallation completed with 1 error\(s\): \* timed out waiting - continuing/,
+    );
+    expect(code).toBe(1);
   });
 
   test("helm's failure", async () => {

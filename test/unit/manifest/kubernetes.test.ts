@@ -1,6 +1,7 @@
 /** Kubernetes' own kinds and MeshConfig. */
 import { describe, expect, test } from "vitest";
 import { Decoder, type Decoded } from "../../../src/manifest/decode.ts";
+import { DEFAULT_SETTINGS } from "../../../src/world/types.ts";
 import { parseYaml } from "../../../src/sources/files/yaml.ts";
 
 const decode = (yaml: string): Decoded => new Decoder().decode(parseYaml(yaml).documents[0]?.value);
@@ -172,6 +173,26 @@ describe("MeshConfig", () => {
       trustDomain: "cluster.local",
       certificateValidity: 5400,
       envoyLogLevel: "warning",
+      sidecar: DEFAULT_SETTINGS.sidecar,
+    });
+  });
+
+  test("what the injector is told", () => {
+    const decoded = mesh(
+      "{sidecar: {enablePrivilegedInitContainer: true, localProxyMode: PodIP, resources: {limits: {cpu: 100m}}}, traffic: {inboundPortExclusionList: [1], outboundPortExclusionList: [2, 70000], outboundIPRangeExclusionList: [10.0.0.0/8], networkInterfaceExclusionList: [eth1]}}",
+    );
+    expect(said(decoded)).toEqual(["bad-field spec.traffic.outboundPortExclusionList[1]"]);
+    expect(value(decoded)).toMatchObject({
+      sidecar: {
+        privilegedInit: true,
+        localProxyMode: "PodIP",
+        resources: { limits: { cpu: "100m" } },
+        inboundPortExclusions: [1],
+        outboundPortExclusions: [2],
+        outboundIPRangeExclusions: ["10.0.0.0/8"],
+        outboundIPRangeInclusions: [],
+        interfaceExclusions: ["eth1"],
+      },
     });
   });
 
@@ -185,6 +206,7 @@ describe("MeshConfig", () => {
       trustDomain: "cluster.local",
       certificateValidity: 86_400,
       envoyLogLevel: "error",
+      sidecar: DEFAULT_SETTINGS.sidecar,
     });
     expect(said(decoded).sort()).toEqual([
       "bad-field spec.certificate.serviceCertValidityDuration",

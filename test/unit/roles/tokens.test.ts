@@ -72,7 +72,7 @@ test.each([
     /is of shop\/thief and its pod runs as shop\/buyer/,
   ],
 ] as const)("a token %s is refused, in words that do not hold it", async (_name, verdict, words) => {
-  const answer = await tokens(verdict as TokenVerdict).ask();
+  const answer = await tokens(verdict).ask();
   expect(answer).toHaveProperty("refused", expect.stringMatching(words));
   expect(JSON.stringify(answer)).not.toContain(token(5000));
 });

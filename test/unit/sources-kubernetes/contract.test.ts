@@ -157,7 +157,7 @@ describe.each([
     skip: !binary && !demanded,
   },
 ])("$name", ({ make, skip }) => {
-  if (skip) return void test.skip("needs the test cluster's binary: npm run cluster", () => {});
+  if (skip) return test.skip("needs the test cluster's binary: npm run cluster", () => {});
   let subject: Subject;
   let client: KubernetesClient;
   let stop: AbortController;

@@ -32,6 +32,7 @@ const FAULTS: readonly Fault[] = [
   "hang",
   "html",
   "cut",
+  "early",
 ];
 
 const step: fc.Arbitrary<Step> = fc.oneof(

@@ -6,7 +6,7 @@ import { metadataOf, type Raw } from "../../../src/sources/kubernetes/resource.t
 import { silent } from "../../../src/telemetry/log.ts";
 import { FakeApiServer, WATCH_FAULTS, type Fault, type FakeOptions } from "../../support/fake-api-server.ts";
 import { FakeClock } from "./clock.ts";
-import { pod } from "./support.ts";
+import { NEVER, pod } from "./support.ts";
 
 const PODS = { group: "", version: "v1", plural: "pods" };
 const PATH = "/api/v1/pods";
@@ -50,7 +50,7 @@ async function begin(options: FakeOptions = {}, more: Partial<ReflectorOptions> 
     limits,
     ended: (end: End) => void ends.push(end),
   };
-  return new Reflector({ ...parts, random: () => 0.5, ...more });
+  return new Reflector({ ...parts, random: () => 0.5, relist: NEVER, ...more });
 }
 
 const names = (): string[] => [...told.keys()].sort();
@@ -147,6 +147,7 @@ const FAULTS: readonly Fault[] = [
   "hang",
   "html",
   "cut",
+  "early",
 ];
 
 test.each(FAULTS.flatMap((fault) => [true, false].map((watchList) => ({ fault, watchList }))))(
@@ -240,6 +241,15 @@ test("pages that expire in between are read again, larger", async () => {
   expect(commits).toBe(1);
   const limits = server.requests.filter((r) => r.path === PATH && !r.watch).map((r) => Number(r.query.get("limit")));
   expect(new Set(limits)).toEqual(new Set([2, 8, 32]));
+});
+
+test("a watch that ends before it has sent all that is there tells nothing", async () => {
+  const reflector = await begin();
+  for (let i = 0; i < 4; i++) add(`p${i}`);
+  server.fault = (seen) => (seen.watch ? "early" : { status: 500 });
+  running = reflector.run(stop.signal);
+  await clock.until(() => ends.length === 3);
+  expect([told.size, commits]).toEqual([0, 0]);
 });
 
 test("a list half read tells nothing", async () => {

@@ -6,7 +6,7 @@ import { PrivateKey } from "../../../src/ca/private-key.ts";
 import { CaError, type SecretStore } from "../../../src/ca/store.ts";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { secretStore } from "../../../src/roles/secret-store.ts";
-import { FakeApiServer, type Json } from "../../support/fake-api-server.ts";
+import { FakeApiServer } from "../../support/fake-api-server.ts";
 import { FakeClock } from "./clock.ts";
 
 const base64 = (text: string) => Buffer.from(text).toString("base64");
@@ -95,7 +95,7 @@ test.each([
   [{ "private.key": base64("k") }, "has no ca.crt"],
   [undefined, "has no ca.crt"],
 ])("a Secret that holds half of it is a sentence (%o)", async (data, message) => {
-  server.of("secrets").create({ metadata: { namespace: "heddle-system", name: "osm-ca-bundle" }, data } as Json);
+  server.of("secrets").create({ metadata: { namespace: "heddle-system", name: "osm-ca-bundle" }, data });
   const { error } = await settled(store().createIfAbsent(root("a")));
   expect(error).toBeInstanceOf(CaError);
   expect((error as Error).message).toContain(message);

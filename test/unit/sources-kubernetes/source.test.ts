@@ -147,13 +147,14 @@ test("a server that forgets its CRDs for a moment withdraws nothing", async () =
   server.of("trafficsplits").create(split("ns", "s"));
   await started();
   const before = mirror.changes.length;
-  const { collections } = server;
   const kept = server.of("trafficsplits");
-  collections.delete("split.smi-spec.io/trafficsplits");
+  server.collections.delete("split.smi-spec.io/trafficsplits");
   const asked = server.requests.length;
   server.disturb("close", "trafficsplits");
-  await clock.until(() => server.requests.slice(asked).some((r) => r.path.includes("trafficsplits")));
-  collections.set("split.smi-spec.io/trafficsplits", kept);
+  // Every version was asked for, and said not to be there.
+  await clock.until(() => server.requests.slice(asked).some((r) => r.path.includes("/v1alpha1/trafficsplits")));
+  await clock.pass(100);
+  server.collections.set("split.smi-spec.io/trafficsplits", kept);
   kept.compact();
   kept.create(split("ns", "t"));
   await follows();

@@ -78,13 +78,19 @@ export function truth(server: FakeApiServer): World {
 export const inStep = (mirror: Mirror, server: FakeApiServer): boolean =>
   JSON.stringify(plain(mirror.world)) === JSON.stringify(plain(truth(server)));
 
+/** Never, in milliseconds: a list anew would heal what a test is to find. */
+export const NEVER = 1e15;
+
 export function sourceOf(
   server: FakeApiServer,
   clock: FakeClock,
   more: Partial<KubernetesSourceOptions> = {},
 ): { source: KubernetesSource; client: KubernetesClient } {
   const client = new KubernetesClient({ config: { server: server.url, namespace: "default" }, clock });
-  return { source: new KubernetesSource({ client, log: silent, clock, random: () => 0.5, ...more }), client };
+  return {
+    source: new KubernetesSource({ client, log: silent, clock, random: () => 0.5, relist: NEVER, ...more }),
+    client,
+  };
 }
 
 export const pod = (

@@ -1,5 +1,6 @@
 /** What Envoy is told, where users read or scrape it, and where one message must not spoil another. */
 import { describe, expect, test } from "vitest";
+import { RouteConfiguration } from "../../../gen/envoy/config/route/v3/route.ts";
 import { missing } from "../../../src/xds/build.ts";
 import { resource, TYPES, type Resources } from "../../../src/xds/resource.ts";
 import {
@@ -94,6 +95,35 @@ test("a client accepts exactly the Service's accounts; a Service without any is 
     ["DNS", "second.a.cluster.local"],
   ]);
   expect(names("a/empty")).toEqual([["DNS", "nobody.invalid"]]);
+});
+
+test("route configurations, put together of hosts that are encoded once, are what protobuf makes of the whole", () => {
+  const mesh = built(
+    app("a/api", { ports: [http] }),
+    app("a/db", { ports: [http], headless: true }),
+    pods(workload("b/web")),
+    namespace("b"),
+    open("api"),
+    open("db"),
+    meshConfig({ permissive: true, egress: true }),
+  );
+  const bytes = (of: string, name: string) => mesh.of(of).RDS.get(name)?.bytes ?? new Uint8Array();
+  for (const [of, name] of [
+    ["a/web", "rds-outbound.80"],
+    ["b/web", "rds-outbound.80"],
+    ["a/api", "rds-inbound.8080"],
+  ] as const) {
+    const whole = RouteConfiguration.decode(bytes(of, name));
+    expect(whole.virtualHosts?.length, `${of} ${name}`).toBeGreaterThan(1);
+    expect(RouteConfiguration.encode(whole).finish()).toEqual(bytes(of, name));
+  }
+  // Bare names are for the Service's own namespace only, whoever was first.
+  expect(
+    hosts(mesh.json("a/web", "RDS", "rds-outbound.80"))["outbound_virtual-host|api.a.svc.cluster.local"],
+  ).toContain("api");
+  expect(
+    hosts(mesh.json("b/web", "RDS", "rds-outbound.80"))["outbound_virtual-host|api.a.svc.cluster.local"],
+  ).not.toContain("api");
 });
 
 test("row 33: a pod's name of a headless Service leads to that pod, whatever splits say of the Service", () => {
