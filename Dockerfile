@@ -5,8 +5,9 @@
 # The bundle is the same for every platform.
 FROM node:24-bookworm-slim AS build
 WORKDIR /heddle
-# Where npm takes packages from, when not from its usual place.
+# Where npm takes packages from, and a file of the base image with further CAs that it trusts, when not as usual.
 ARG NPM_CONFIG_REGISTRY
+ARG NODE_EXTRA_CA_CERTS
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY proto ./proto

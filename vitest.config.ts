@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 // Two sets: what runs in one process, fast; and what needs root, network namespaces and real Envoys, one file at a time.
+// What needs a real API server: vitest.cluster.config.ts.
+const cluster = ["test/cluster/**", "test/unit/**/*-api.test.ts"];
 const live = ["test/live/**/*.test.ts"];
 
 export default defineConfig({
@@ -10,7 +12,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: [...live, "test/cluster/**"],
+          exclude: [...live, ...cluster],
           testTimeout: 30_000,
           pool: "forks",
         },
