@@ -31,7 +31,7 @@ type Say = (line: string) => void;
 export const BASE_IMAGE = "docker.io/library/node:24-bookworm-slim";
 
 /** Part of the base's hash: changes when the recipe below does. */
-const RECIPE = 2;
+const RECIPE = 3;
 const INCLUDE = "ca-certificates";
 const SUITE = "bookworm";
 const DAY = 86_400_000;
@@ -169,7 +169,7 @@ async function baseImage(say: Say): Promise<void> {
     await exec(["tar", "-C", root, "--numeric-owner", "-cf", join(context, "base.tar"), "."]);
     writeFileSync(
       join(context, "Dockerfile"),
-      'FROM scratch\nADD base.tar /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["node"]\n',
+      'FROM scratch\nADD base.tar /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\nCMD ["node"]\n',
     );
     await buildah(["bud", ...policy(), "-t", name, "-f", join(context, "Dockerfile"), context]);
     await buildah(["tag", name, BASE_IMAGE]);
@@ -197,6 +197,9 @@ async function furnish(root: string, node: string): Promise<void> {
   mkdirSync(join(root, "usr/local/lib/node_modules"), { recursive: true });
   copyFileSync(node, join(root, "usr/local/bin/node"));
   symlinkSync("node", join(root, "usr/local/bin/nodejs"));
+  // Whom this machine trusts, builds trust: registries may be behind a proxy with a CA of its own.
+  const roots = "etc/ssl/certs/ca-certificates.crt";
+  if (existsSync(`/${roots}`)) copyFileSync(`/${roots}`, join(root, roots));
   // Not `npm root --global`: that is beside the Node that runs this, which is not where npm is installed.
   const command = locate("npm");
   const npm = command === undefined ? "" : dirname(dirname(realpathSync(command)));
