@@ -198,10 +198,12 @@ async function measure(pods: number, watchList: boolean): Promise<void> {
     `${pods} pods of ${bytes} bytes in ${NAMESPACES} namespaces, ${PER_DEPLOYMENT} to a Deployment, by ${way}`,
   );
   const store = new Store();
+  /** Whether changes go into the world too, which costs as much again. */
+  let whole = true;
   let seen: (changes: readonly Change[]) => void = () => {};
   const sink: Sink = {
     apply: (changes) => {
-      store.apply(changes);
+      if (whole) store.apply(changes);
       seen(changes);
     },
     problems: () => {},
@@ -223,21 +225,25 @@ async function measure(pods: number, watchList: boolean): Promise<void> {
     `  read in ${seconds.toFixed(2)} s, event loop blocked for ${(loop.max / 1e6).toFixed(0)} ms at most; ` +
       `heap ${perPod.toFixed(0)} bytes a pod, the world included; RSS ${rss.toFixed(0)} MB`,
   );
-  for (const order of [WARM, ...LOADS]) {
-    const times = new Times(order.events);
-    seen = (changes) => {
-      const now = nanoseconds();
-      for (const change of changes) times.take((change.value as Pod).hostname, now);
-    };
-    const start = performance.now();
-    const cpu = process.cpuUsage();
-    child.send(order);
-    await times.done;
-    const { user, system } = process.cpuUsage(cpu);
-    const perSecond = (order.events / (performance.now() - start)) * 1_000;
-    const us = ((user + system) / order.events).toFixed(0);
-    if (order !== WARM)
-      console.log(`  ${nameOf(order)} ${times.text}, ${perSecond.toFixed(0)} events/s, ${us} us of CPU each`);
+  for (const into of [false, true]) {
+    whole = into;
+    for (const order of [WARM, ...LOADS]) {
+      const times = new Times(order.events);
+      seen = (changes) => {
+        const now = nanoseconds();
+        for (const change of changes) times.take((change.value as Pod).hostname, now);
+      };
+      const start = performance.now();
+      const cpu = process.cpuUsage();
+      child.send(order);
+      await times.done;
+      const { user, system } = process.cpuUsage(cpu);
+      const perSecond = (order.events / (performance.now() - start)) * 1_000;
+      const us = ((user + system) / order.events).toFixed(0);
+      if (order === WARM) continue;
+      const to = into ? "into the world" : "to the sink";
+      console.log(`  ${nameOf(order)} ${times.text} ${to}, ${perSecond.toFixed(0)} events/s, ${us} us of CPU each`);
+    }
   }
   seen = () => {};
   console.log(`  heap after the events ${((heap() - before) / pods).toFixed(0)} bytes a pod`);
