@@ -28,6 +28,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   memory,
   ads: script("ads.ts"),
   ca: script("ca.ts"),
+  reflector: script("reflector.ts"),
 };
 /** Several parts under one name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = { change: ["live", "simulated"] };

@@ -4,7 +4,7 @@
 import { type Command, Option } from "commander";
 import type { Config } from "../config.ts";
 import type { LogLevel } from "../telemetry/log.ts";
-import { UserError } from "./errors.ts";
+import { EXIT, sentenceOf, UserError } from "./errors.ts";
 
 type Flags = Readonly<Record<string, string>>;
 
@@ -28,8 +28,14 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
     const command = program.command(name, { hidden: true }).description(description);
     for (const [flag, fallback] of flags) command.addOption(new Option(`--${flag} <value>`).default(fallback));
     command.action(async (given: Flags) => {
-      await run(given);
-      done(0);
+      try {
+        await run(given);
+      } catch (error) {
+        // Watches and ports that are open would keep the process alive: the kubelet is to start it anew.
+        process.stderr.write(`heddle: ${sentenceOf(error) ?? String(error)}\n`);
+        process.exit(EXIT.failure);
+      }
+      done(EXIT.ok);
     });
   };
   const common = [

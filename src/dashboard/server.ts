@@ -25,6 +25,8 @@ export interface Shown {
   readonly pods: () => readonly unknown[];
   /** Rows of connected proxies, for the command line and `/debug/streams`. */
   readonly proxies: () => readonly unknown[];
+  /** What is told of the program at a path, as `/version`, beside health. */
+  readonly facts?: Readonly<Record<string, unknown>>;
   /** A group's resources as Envoy's JSON. */
   readonly decode: (resources: Resources) => unknown;
 }
@@ -186,6 +188,8 @@ const OPEN: ReadonlySet<string> = new Set(["/metrics", "/healthz", "/readyz", "/
 async function answerOpen(request: IncomingMessage, response: ServerResponse, shown: Shown): Promise<void> {
   request.resume();
   const [path = ""] = (request.url ?? "").split("?");
+  const fact = request.method === "GET" ? shown.facts?.[path] : undefined;
+  if (fact !== undefined) return send(response, 200, "application/json", `${JSON.stringify(fact)}\n`);
   if (request.method !== "GET" || !OPEN.has(path)) return send(response, 404, "text/plain", "there is no such page\n");
   if (path === "/metrics") {
     const { registry } = shown.metrics;

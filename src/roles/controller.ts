@@ -6,6 +6,7 @@ import { openAdmission } from "../admission.ts";
 import { startDashboard } from "../dashboard/server.ts";
 import { readableResources } from "../cli/xds-json.ts";
 import { proxyRows } from "../cli/rows.ts";
+import { VERSION } from "../cli/version.ts";
 import { Settle } from "../lib/settle.ts";
 import { KINDS } from "../manifest/kinds.ts";
 import { serve, type ControlPlane } from "../serve.ts";
@@ -45,6 +46,13 @@ export interface ControllerOptions {
 const MANAGER = "heddle-controller";
 /** Kinds whose objects have conditions. */
 const WITH_STATUS: readonly Kind[] = ["TrafficTarget", "HTTPRouteGroup", "TCPRoute", "TrafficSplit"];
+/** What OSM's command asks for, in OSM's words. */
+const SMI_VERSIONS = {
+  HTTPRouteGroup: "specs.smi-spec.io/v1alpha4",
+  TCPRoute: "specs.smi-spec.io/v1alpha4",
+  TrafficSplit: "split.smi-spec.io/v1alpha4",
+  TrafficTarget: "access.smi-spec.io/v1alpha3",
+};
 const HOST = "0.0.0.0";
 
 /** Runs until the signal, then drains. Rejects when it cannot start. */
@@ -92,6 +100,7 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
       pods: () => [],
       proxies: () => proxyRows(served.proxies(), served.store.world),
       decode: readableResources,
+      facts: { "/version": { version: VERSION, gitCommit: "", buildDate: "" }, "/smi/version": SMI_VERSIONS },
     },
     open: { host: HOST, port: options.httpPort },
     listen: { port: options.httpPort + 1 },

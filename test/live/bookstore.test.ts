@@ -167,7 +167,8 @@ function bookstore(manifests: Manifests): void {
   });
 
   test("on one connection that is kept open, access given and access taken hold from the next request on", async () => {
-    live.write("split.yaml", split(100, 0));
+    // Version 2 never sells to the thief: only version 1's verdict is to be seen.
+    await weights(100, 0);
     const kept = (n = 0) => thief.http(BUY, { connection: `kept-${n}` });
     const before = await kept();
     expect(before.status).toBe(403);

@@ -1,6 +1,6 @@
 /**
  * One suite for two API servers: the fake one that all other tests use, and a real one. What is believed of the fake is so proved.
- * The real one needs the test cluster's binary: without it its half is skipped, loudly, unless `HEDDLE_CLUSTER=1` demands it in CI.
+ * The real one needs the test cluster's binary: its half runs with `HEDDLE_CLUSTER=1`, as `npm run test:cluster` sets it.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { KINDS } from "../../../src/manifest/kinds.ts";
