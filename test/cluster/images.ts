@@ -237,7 +237,9 @@ async function mirror(): Promise<string> {
   const format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)";
   const targets = await exec(["apt-get", "indextargets", "--format", format, "Created-By: Packages"]).catch(() => "");
   const own = targets.split("\n").find((line) => line.startsWith("Debian|main|") && !line.includes("security"));
-  return own?.split("|")[2] ?? "http://deb.debian.org/debian";
+  const mirror = own?.split("|")[2];
+  if (mirror === undefined) throw new ClusterError(`apt knows no mirror of Debian ${SUITE}: add one to its sources.`);
+  return mirror;
 }
 
 /** Removes archives that nobody wants any more, and what an interrupted build left. */

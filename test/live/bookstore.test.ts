@@ -32,6 +32,16 @@ metadata:
 spec:
   containers:
     - { name: shell, image: nothing }
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: scraped
+  namespace: bookstore
+  annotations: { prometheus.io/scrape: "true" }
+spec:
+  containers:
+    - { name: shell, image: nothing }
 `;
 
 /** One more client of the database. */
@@ -247,6 +257,18 @@ function bookstore(manifests: Manifests): void {
     expect(plain.body).toMatch(LINE);
     expect((await outside.http(BUY)).status).toBe(403);
     expect((await outside.tcp(live.pod("mysql").status?.ip ?? "", 3306, "PING\n")).received).toBe("");
+  });
+
+  test("Prometheus scrapes a sidecar on port 15010, if its pod says so, and reads nothing else of it", async () => {
+    const at = (pod: string, path: string) => outside.http(`http://${live.pod(pod).status?.ip}:15010${path}`);
+    const page = await until("the statistics are served", async () => {
+      const answer = await at("scraped", "/stats/prometheus");
+      return answer.status === 200 ? answer.body : undefined;
+    });
+    expect(page).toContain("envoy_server_live");
+    expect((await at("scraped", "/config_dump")).status).toBe(404);
+    expect((await at("scraped", "/quitquitquit")).status).toBe(404);
+    expect((await at("bookbuyer", "/stats/prometheus")).status).toBe(0);
   });
 
   test("a sidecar with a certificate of another CA is refused, one of ours is not", async () => {
