@@ -54,7 +54,8 @@ const ENVIRONMENT: Readonly<Record<string, string>> = {
 export function sentenceOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   // Rooms below have such errors of their own; their names are their contract.
-  if (["UserError", "LocalError", "EnvoyMissing", "CaError", "ConfigError", "ApiError"].includes(error.name)) return error.message;
+  if (["UserError", "LocalError", "EnvoyMissing", "CaError", "ConfigError", "ApiError"].includes(error.name))
+    return error.message;
   const { code, path, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
   const known = code === undefined ? undefined : ENVIRONMENT[code];
   if (known === undefined) return undefined;
