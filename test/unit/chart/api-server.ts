@@ -50,26 +50,40 @@ export async function startApiServer(): Promise<ApiServer> {
   writeFileSync(kubeconfig, JSON.stringify(admin(url, ca, cert, key)), { mode: 0o600 });
   const asAdmin = new Agent({ ca, cert, key });
   const anonymous = new Agent({ ca });
+  const once = (
+    method: string,
+    path: string,
+    body: unknown,
+    { contentType = "application/json", token }: CallOptions,
+  ) =>
+    new Promise<Reply>((resolve, reject) => {
+      const headers = {
+        ...(body === undefined ? {} : { "content-type": contentType }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      };
+      const agent = token === undefined ? asAdmin : anonymous;
+      const outgoing = request(new URL(path, url), { method, headers, agent });
+      outgoing.on("error", reject);
+      outgoing.on("response", (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+        response.on("error", reject);
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text, json: parsed(text) }));
+      });
+      outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+    });
   return {
     kubeconfig,
     ca,
-    call: (method, path, body, { contentType = "application/json", token } = {}) =>
-      new Promise((resolve, reject) => {
-        const headers = {
-          ...(body === undefined ? {} : { "content-type": contentType }),
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        };
-        const agent = token === undefined ? asAdmin : anonymous;
-        const outgoing = request(new URL(path, url), { method, headers, agent });
-        outgoing.on("error", reject);
-        outgoing.on("response", (response) => {
-          let text = "";
-          response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-          response.on("error", reject);
-          response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text, json: parsed(text) }));
-        });
-        outgoing.end(body === undefined ? undefined : JSON.stringify(body));
-      }),
+    // While the storage of a fresh CRD is made ready the server says "come again" (429), as every client is used to.
+    async call(method, path, body, options = {}) {
+      const end = Date.now() + 15_000;
+      for (;;) {
+        const reply = await once(method, path, body, options);
+        if (reply.status !== 429 || Date.now() > end) return reply;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    },
     async stop() {
       await server.stop();
       rmSync(directory, { recursive: true, force: true });
