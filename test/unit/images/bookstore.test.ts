@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, globSync, readFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
@@ -134,12 +134,21 @@ describe("the programs", () => {
     return { child, saw, port };
   }
 
+  /**
+   * A port on which nobody listens until the test's own database does. Not one that the kernel gave and took back: tests beside this one
+   * ask the kernel for ports all the time, and it gives them from 32,768 on.
+   */
   const free = async (): Promise<number> => {
-    const database = start("database", {}, {}, "--port", "0");
-    const port = await database.port();
-    database.child.kill("SIGKILL");
-    await once(database.child, "exit");
-    return port;
+    for (;;) {
+      const port = 20_000 + Math.floor(Math.random() * 10_000);
+      const server = createServer().listen(port);
+      const taken = await new Promise((resolve) => {
+        server.once("listening", () => resolve(false)).once("error", () => resolve(true));
+      });
+      if (taken) continue;
+      await new Promise((resolve) => server.close(resolve));
+      return port;
+    }
   };
 
   const total = async (port: number): Promise<number> => {
