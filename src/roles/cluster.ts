@@ -1,6 +1,8 @@
 /**
  * What every role in a cluster needs: the API server, as the pod's own ServiceAccount or (outside of a pod) by a kubeconfig.
  */
+import { realClock } from "../lib/settle.ts";
+import { pause } from "../sources/kubernetes/back-off.ts";
 import { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { inClusterConfig } from "../sources/kubernetes/cluster-config.ts";
 import { kubeconfig } from "../sources/kubernetes/kubeconfig.ts";
@@ -59,23 +61,16 @@ export async function keepCaBundle(options: CaBundleOptions, signal: AbortSignal
         });
       said = String(error);
     }
-    await pause(soon ? 2_000 : every, signal);
+    await pause(realClock, soon ? 2_000 : every, signal);
   }
 }
 
-/** Ends early with the signal. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end, { once: true });
+/** Resolves when the signal comes. */
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
   });
-}
 
 /** A signal that comes with SIGTERM or SIGINT. */
 export function untilTold(): AbortSignal {

@@ -7,9 +7,10 @@ import { startDashboard } from "../dashboard/server.ts";
 import { readableResources } from "../cli/xds-json.ts";
 import { proxyRows } from "../cli/rows.ts";
 import { VERSION } from "../cli/version.ts";
-import { Settle } from "../lib/settle.ts";
+import { realClock, Settle } from "../lib/settle.ts";
 import { KINDS } from "../manifest/kinds.ts";
 import { serve, type ControlPlane } from "../serve.ts";
+import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { isConflict, isNotFound } from "../sources/kubernetes/errors.ts";
 import { Leadership } from "../sources/kubernetes/lease.ts";
@@ -19,7 +20,7 @@ import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { reviewObject } from "../validator/review.ts";
 import { Validator } from "../validator/validate.ts";
 import type { Kind, Problem } from "../world/types.ts";
-import { CONFIG_MAPS, keepCaBundle, pause, VALIDATING } from "./cluster.ts";
+import { aborted, CONFIG_MAPS, keepCaBundle, VALIDATING } from "./cluster.ts";
 import { secretStore } from "./secret-store.ts";
 import { StatusWriter, type Subject } from "./status-writer.ts";
 import { Tokens } from "./tokens.ts";
@@ -111,10 +112,7 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
   const leadership = lead(options, served, source, metrics);
   const led = leadership.start(ending.signal);
 
-  const told = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  const told = aborted(signal);
   await Promise.race([served.started, told]);
   if (!signal.aborted) log.info("serving", { xds: served.port, revision: served.store.revision });
   await told;
@@ -311,7 +309,7 @@ const changed = (plane: ControlPlane, term: AbortSignal): Promise<void> => {
     const unfollow = plane.store.follow(() => {
       if (plane.store.world.tables.Namespace !== before) ending.abort();
     });
-    void pause(1_000, AbortSignal.any([term, ending.signal])).then(() => {
+    void pause(realClock, 1_000, AbortSignal.any([term, ending.signal])).then(() => {
       unfollow();
       resolve();
     });

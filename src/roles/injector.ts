@@ -15,7 +15,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import type { Namespace } from "../world/types.ts";
 import { Store } from "../world/store.ts";
 import { settingsOf, type World } from "../world/world.ts";
-import { keepCaBundle, MUTATING } from "./cluster.ts";
+import { aborted, keepCaBundle, MUTATING } from "./cluster.ts";
 import { serverNames } from "./controller.ts";
 import { secretStore } from "./secret-store.ts";
 
@@ -68,7 +68,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
     { apply: (changes) => store.apply(changes), problems: () => {}, synced: () => (synced = true) },
     ending.signal,
   );
-  await Promise.race([reading, told(signal)]);
+  await Promise.race([reading, aborted(signal)]);
 
   const certificate = await authority.server(
     serverNames("osm-injector", namespace, clusterDomain, trustDomain),
@@ -133,18 +133,12 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
     log,
   });
   log.info("injecting", { port: admission.port });
-  await told(signal);
+  await aborted(signal);
   await admission.close(10_000);
   ending.abort();
   await dashboard.close();
   client.close();
 }
-
-const told = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 
 /** A namespace that was made a moment ago may not have been heard of yet. */
 async function lookUp(client: KubernetesClient, name: string, signal: AbortSignal): Promise<Namespace | undefined> {

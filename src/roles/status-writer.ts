@@ -2,6 +2,8 @@
  * Writes conditions to policy objects and Events about their problems: by the leader only, one object at a time and place, and only what
  * differs from what stands there. Knows the latest wish for each object, and no queue of older ones.
  */
+import { realClock } from "../lib/settle.ts";
+import { pause } from "../sources/kubernetes/back-off.ts";
 import type { Log } from "../telemetry/log.ts";
 import { isRaw, type Raw } from "../manifest/reader.ts";
 import type { Problem } from "../world/types.ts";
@@ -56,7 +58,7 @@ export class StatusWriter {
   #idle: (() => void)[] = [];
 
   constructor(options: StatusWriterOptions) {
-    this.#options = { now: () => new Date(), concurrency: 4, pause, ...options };
+    this.#options = { now: () => new Date(), concurrency: 4, pause: wait, ...options };
   }
 
   /** All objects as they are now; those whose status is to say something else are written, until the signal. */
@@ -180,16 +182,5 @@ function standing(object: Raw): Written[] {
 }
 
 /** Half a second, then twice as long each time, with jitter. */
-function pause(attempt: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, 500 * 2 ** (attempt - 1) * (0.5 + Math.random()));
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
-}
+const wait = (attempt: number, signal: AbortSignal): Promise<void> =>
+  pause(realClock, 500 * 2 ** (attempt - 1) * (0.5 + Math.random()), signal);
