@@ -14,6 +14,8 @@ const ALLOW: Record<string, readonly string[]> = {
   world: ["lib"],
   manifest: ["world", "lib"],
   policy: ["world", "lib"],
+  language: ["lib"],
+  analysis: ["policy", "language", "world", "lib"],
   xds: ["policy", "world", "lib", "gen"],
   ads: ["xds", "telemetry", "lib", "gen"],
   sources: ["manifest", "world", "telemetry", "lib"],
@@ -31,7 +33,7 @@ const ALLOW: Record<string, readonly string[]> = {
   up: ["*", "serve"],
   cli: ["*", "serve", "up", "gen"],
 };
-const PURE = ["world", "manifest", "policy", "xds", "injector", "validator"];
+const PURE = ["world", "manifest", "policy", "language", "analysis", "xds", "injector", "validator"];
 const MAX_LINES = 400;
 
 const files = globSync("**/*.ts", { cwd: src }).map((file) => resolve(src, file));
