@@ -122,6 +122,9 @@ export function bootstrap(sidecar: Sidecar): { readonly [key: string]: Json } {
             // Envoy refuses regular expressions beyond a program size of 100, and with one of them the whole route table.
             // Users' expressions are judged before they get here.
             "re2.max_program_size.error_level": 32768,
+            // A repeated header is one value, joined with commas, in access and in splits (docs/smi.md, row 13).
+            "envoy.reloadable_features.rbac_match_headers_individually": false,
+            "envoy.reloadable_features.match_headers_individually": false,
           },
         },
       ],
