@@ -51,7 +51,7 @@ export const KINDS = [
   entry("Service", "", ["v1"], "services", service),
   entry("Pod", "", ["v1"], "pods", pod),
   entry("EndpointSlice", "discovery.k8s.io", ["v1"], "endpointslices", endpointSlice),
-  entry("TrafficTarget", "access.smi-spec.io", ALPHA.slice(0, 3), "traffictargets", trafficTarget),
+  entry("TrafficTarget", "access.smi-spec.io", ALPHA, "traffictargets", trafficTarget),
   entry("HTTPRouteGroup", "specs.smi-spec.io", ALPHA, "httproutegroups", httpRouteGroup),
   entry("TCPRoute", "specs.smi-spec.io", ALPHA, "tcproutes", tcpRoute),
   entry("UDPRoute", "specs.smi-spec.io", ALPHA, "udproutes", udpRoute),

@@ -1,5 +1,5 @@
 /**
- * TrafficTarget, v1alpha1 to v1alpha3, to one form. Reads what is written; what it means is judged in `policy/`.
+ * TrafficTarget, v1alpha1 to v1alpha4, to one form. Reads what is written; what it means is judged in `policy/`.
  *
  * An unknown field may be a restriction that was misspelt, so whatever holds one opens nothing; the same goes for an empty (null) field.
  */
@@ -9,6 +9,8 @@ import { LIMITS } from "./limits.ts";
 import { at, isRaw, type Raw, type Reader } from "./reader.ts";
 
 const TOP = ["apiVersion", "kind", "metadata", "status"];
+/** A rule that could not be read. */
+const BROKEN: RuleRef = { kind: "unknown", name: "", matches: [], broken: true };
 const RULE_KINDS = ["HTTPRouteGroup", "TCPRoute", "UDPRoute"] as const;
 
 export function trafficTarget(reader: Reader, object: Raw, place: Place): TrafficTarget | undefined {
@@ -23,11 +25,13 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
   const base = wrapped ? "spec" : "";
   if (wrapped && reader.unknown(spec, base, fields, nothing)) return undefined;
 
-  const withPort = place.version !== "v1alpha3";
+  // v1alpha4 adds IdentityBindings, told by a group: policy says of them that they are no ServiceAccounts.
+  const more = place.version === "v1alpha4" ? ["group"] : [];
+  const withPort = place.version === "v1alpha1" || place.version === "v1alpha2" ? ["port"] : [];
   const path = at(base, "destination");
   const raw = spec["destination"] === undefined ? {} : reader.map(spec["destination"], path, nothing);
   if (!raw) return undefined;
-  const destination = subject(reader, raw, path, nothing, withPort);
+  const destination = subject(reader, raw, path, nothing, [...more, ...withPort]);
   if (!destination) return undefined;
   const port = raw["port"] === undefined ? undefined : portOf(reader, raw["port"], at(path, "port"));
   if (raw["port"] !== undefined && port === undefined) return undefined;
@@ -39,7 +43,7 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
     const where = at(at(base, "sources"), i);
     const then = "this source opens nothing";
     const source = reader.map(entry, where, then);
-    const read = source && subject(reader, source, where, then, false);
+    const read = source && subject(reader, source, where, then, more);
     if (read) sources.push(read);
   }
 
@@ -49,14 +53,22 @@ export function trafficTarget(reader: Reader, object: Raw, place: Place): Traffi
   for (const [i, entry] of (list ?? []).entries()) {
     rules.push(rule(reader, entry, at(at(base, rulesField), i)));
   }
+  // What the rules that were cut off would have limited is not known.
+  if (Array.isArray(spec[rulesField]) && spec[rulesField].length > rules.length) rules.push(BROKEN);
   const { namespace, name } = place;
   return { namespace, name, destination, ...(port === undefined ? {} : { port }), sources, rules };
 }
 
 /** Missing fields become "": that a reference is incomplete is for `policy/` to say. */
-function subject(reader: Reader, raw: Raw, path: string, then: string, withPort: boolean): SubjectRef | undefined {
+function subject(
+  reader: Reader,
+  raw: Raw,
+  path: string,
+  then: string,
+  more: readonly string[],
+): SubjectRef | undefined {
   const known = ["kind", "name", "namespace"];
-  if (reader.unknown(raw, path, withPort ? [...known, "port"] : known, then)) return undefined;
+  if (reader.unknown(raw, path, [...known, ...more], then)) return undefined;
   const read = (key: string) =>
     raw[key] === undefined ? "" : reader.string(raw[key], at(path, key), then, LIMITS.name);
   const [kind, name, namespace] = known.map(read);
@@ -75,7 +87,7 @@ function rule(reader: Reader, entry: unknown, path: string): RuleRef {
   const read = readRule(reader, entry, path);
   if (read) return read;
   const kind = isRaw(entry) ? RULE_KINDS.find((known) => known === entry["kind"]) : undefined;
-  return { kind: kind ?? "unknown", name: "", matches: [], broken: true };
+  return { ...BROKEN, kind: kind ?? "unknown" };
 }
 
 function readRule(reader: Reader, entry: unknown, path: string): RuleRef | undefined {

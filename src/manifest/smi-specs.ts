@@ -92,31 +92,33 @@ function headersOf(reader: Reader, value: unknown, path: string, then: string): 
 }
 
 export function tcpRoute(reader: Reader, object: Raw, place: Place): TCPRoute | undefined {
-  const ports = portsOf(reader, object, place.version === "v1alpha4");
-  return ports && { namespace: place.namespace, name: place.name, ports };
+  const read = portsOf(reader, object, place.version === "v1alpha4");
+  return read && { namespace: place.namespace, name: place.name, ...read };
 }
 
 /** Its ports are read for their mistakes only: no access comes from a UDPRoute. */
 export function udpRoute(reader: Reader, object: Raw, place: Place): UDPRoute | undefined {
-  const ports = portsOf(reader, object, place.version === "v1alpha4");
-  return ports && { namespace: place.namespace, name: place.name };
+  const read = portsOf(reader, object, place.version === "v1alpha4");
+  return read && { namespace: place.namespace, name: place.name };
 }
 
 /** Empty: every port, so a list whose every entry is wrong is no list at all. Before v1alpha4 a route had no ports. */
-function portsOf(reader: Reader, object: Raw, withPorts: boolean): number[] | undefined {
+function portsOf(reader: Reader, object: Raw, withPorts: boolean): Pick<TCPRoute, "ports" | "partial"> | undefined {
   const then = `this ${reader.ref.kind} opens nothing`;
   if (reader.unknown(object, "", [...TOP, "spec"], then)) return undefined;
-  if (object["spec"] === undefined) return [];
+  if (object["spec"] === undefined) return { ports: [] };
   const spec = reader.map(object["spec"], "spec", then);
   if (!spec || reader.unknown(spec, "spec", withPorts ? ["matches"] : [], then)) return undefined;
-  if (spec["matches"] === undefined) return [];
+  if (spec["matches"] === undefined) return { ports: [] };
   const matches = reader.map(spec["matches"], "spec.matches", then);
   if (!matches || reader.unknown(matches, "spec.matches", ["ports"], then)) return undefined;
-  if (matches["ports"] === undefined) return [];
+  if (matches["ports"] === undefined) return { ports: [] };
   const list = reader.list(matches["ports"], "spec.matches.ports", then, LIMITS.ports);
   if (!list) return undefined;
   const ports = list.flatMap((entry, i) => {
     return reader.port(entry, at("spec.matches.ports", i), list.length === 1 ? then : "this port stays closed") ?? [];
   });
-  return ports.length === 0 && list.length > 0 ? undefined : ports;
+  if (ports.length === 0 && list.length > 0) return undefined;
+  const { length } = matches["ports"] as readonly unknown[];
+  return { ports, ...(ports.length < length ? { partial: true as const } : {}) };
 }

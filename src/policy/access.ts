@@ -20,7 +20,7 @@ export interface Grant {
   readonly http?: readonly RouteMatch[];
   /** Present when the target has TCP rules: the ports that they name, or all. */
   readonly tcp?: "all" | readonly number[];
-  /** A TCPRoute that the target names is not there: which ports it would have named is unknown. */
+  /** A TCPRoute that the target names is not there, or not all of it could be read: which ports it would have named is unknown. */
   readonly tcpUnknown: boolean;
 }
 
@@ -103,11 +103,11 @@ export function grantOf(target: TrafficTarget, routes: RouteTables): { grant?: G
             `${path}.name`,
             `there is no TCPRoute "${rule.name}" in namespace ${target.namespace}: the rule opens nothing, and HTTP rules of this target count on no port that it might have named.`,
           );
-        } else if (route.ports.length === 0) {
-          tcp = "all";
-        } else if (tcp !== "all") {
-          tcp = [...(tcp ?? []), ...route.ports];
+          break;
         }
+        if (route.partial) tcpUnknown = true;
+        if (route.ports.length === 0) tcp = "all";
+        else if (tcp !== "all") tcp = [...(tcp ?? []), ...route.ports];
         break;
       }
       case "UDPRoute":
@@ -218,15 +218,13 @@ export function portHints(
 ): readonly Problem[] {
   const problems: Problem[] = [];
   for (const grant of grants) {
-    const named = [
-      ...(grant.port === undefined ? [] : [grant.port]),
-      ...(Array.isArray(grant.tcp) ? grant.tcp : []),
-    ] as number[];
-    for (const number of new Set(named)) {
-      if (ports.some((p) => p.port === number)) continue;
-      if (!servicePorts.has(number)) continue;
+    const named = new Map<number, string>();
+    if (grant.port !== undefined) named.set(grant.port, "spec.destination.port");
+    for (const port of grant.tcp === "all" ? [] : (grant.tcp ?? [])) named.set(port, "spec.rules");
+    for (const [number, path] of named) {
+      if (ports.some((p) => p.port === number) || !servicePorts.has(number)) continue;
       const message = `port ${number} is a Service's port; rules count on the pods' ports, and no pod of the destination has it. Name the Service's targetPort.`;
-      problems.push(hint("service-port", "TrafficTarget", grant, "spec.rules", message));
+      problems.push(hint("service-port", "TrafficTarget", grant, path, message));
     }
     if (grant.http !== undefined || grant.tcp === undefined) continue;
     const open = new Set(ports.filter((p) => p.protocol === "http" && names(grant, p.port)).map((p) => p.port));

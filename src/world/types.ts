@@ -222,6 +222,8 @@ export interface TCPRoute {
   readonly name: string;
   /** Empty: every port. */
   readonly ports: readonly number[];
+  /** It names more ports, which could not be read. */
+  readonly partial?: true;
 }
 
 export interface UDPRoute {

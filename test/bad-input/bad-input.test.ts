@@ -33,7 +33,7 @@ async function read(dir: string, input: BadInput) {
   return { source, there };
 }
 
-test("thirty folders at least are broken, and no two in the same way", () => {
+test("difference 13: thirty folders at least are broken, and no two in the same way", () => {
   expect(BAD_INPUT.length).toBeGreaterThanOrEqual(30);
   expect(new Set(BAD_INPUT.map((input) => input.name)).size).toBe(BAD_INPUT.length);
 });

@@ -54,7 +54,7 @@ export const OBJECTS: readonly BadInput[] = [
         file: "version.yaml",
         line: 1,
         message:
-          'TrafficTarget is not read in version "v1", so this object has no effect; write one of access.smi-spec.io/v1alpha1, access.smi-spec.io/v1alpha2, access.smi-spec.io/v1alpha3.',
+          'TrafficTarget is not read in version "v1", so this object has no effect; write one of access.smi-spec.io/v1alpha1, access.smi-spec.io/v1alpha2, access.smi-spec.io/v1alpha3, access.smi-spec.io/v1alpha4.',
       },
     ],
     falls: ["TrafficTarget good/version"],

@@ -234,7 +234,7 @@ function bookstore(manifests: Manifests): void {
     }
   });
 
-  test("a TCP connection that is no longer allowed is closed within 5 s, and nobody else's is", async () => {
+  test("row 8a, difference 15: a TCP connection that is no longer allowed is closed within 5 s, and nobody else's is", async () => {
     const [warehouse, store] = [await live.client("bookwarehouse"), await live.client("bookstore/bookstore")];
     const connect = (client: PodClient, keep?: string) => client.tcp("mysql.bookwarehouse", 3306, "PING\n", keep);
     expect((await connect(warehouse, "first")).received).not.toBe("");

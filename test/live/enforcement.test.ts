@@ -172,7 +172,7 @@ function dialPlain(address: string, port: number): Promise<Socket> {
 }
 
 describe("a server's sidecar", () => {
-  test("row 8: lets through what a rule allows, and refuses all else with 403 and one line that says who and what", async () => {
+  test("row 8, difference 14: lets through what a rule allows, and refuses all else with 403 and one line that says who and what", async () => {
     const { port, seen } = await application();
     await sidecar("api", mesh(port, [SERVER]), SERVER, port);
     const allowed = await callAs("web", port, "/public/a?q=1");
@@ -184,6 +184,20 @@ describe("a server's sidecar", () => {
     expect((await callAs("web", port, "/public/a", { method: "DELETE" })).status).toBe(403);
     expect((await callAs("web", port, "/admin")).status).toBe(403);
     expect(seen).toEqual(["GET /public/a?q=1"]);
+  });
+
+  test("row 10: a pattern is for the whole path, without query and fragment", async () => {
+    const { port, seen } = await application();
+    await sidecar("api", mesh(port, [SERVER]), SERVER, port);
+    const status = async (path: string) => (await callAs("web", port, path, { method: "POST" })).status;
+    expect(await status("/post")).toBe(200);
+    expect(await status("/post?next=/admin")).toBe(200);
+    for (const path of ["/postal", "/post/", "/x/post", "/Post", "/admin?next=/post", "/postal?/post"])
+      expect(await status(path), path).toBe(403);
+    // Fragments are for browsers to keep: Envoy takes no path with one.
+    expect(await status("/post#part")).toBe(400);
+    expect(await status("/admin#/post")).toBe(400);
+    expect(seen).toEqual(["POST /post", "POST /post?next=/admin"]);
   });
 
   test("row 11: matches paths in normal form; an escaped slash is answered 400, whoever asks", async () => {
@@ -222,7 +236,7 @@ describe("a server's sidecar", () => {
     expect(await status({ "x-two": "a,b", "x-any": ["1", "2"] })).toBe(200);
   });
 
-  test("row 8a: a change of policy holds for the next request on a connection that is open, both ways, and closes none", async () => {
+  test("row 8a, difference 15: a change of policy holds for the next request on a connection that is open, both ways, and closes none", async () => {
     const { port } = await application();
     const before = mesh(port, [SERVER]);
     const { running, write } = await sidecar("api", before, SERVER, port);
@@ -305,7 +319,7 @@ describe("a client's sidecar", () => {
     expect(await status("a")).toBe(200);
   });
 
-  test("who may call nothing is told so", async () => {
+  test("difference 14: who may call nothing is told so", async () => {
     const { port } = await application();
     const made = mesh(port, [SERVER]);
     await sidecar("thief", made, CLIENT, port);

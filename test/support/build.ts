@@ -192,9 +192,10 @@ export function routeGroup(full: string, matches: readonly (Partial<HTTPMatch> &
   };
 }
 
-export function tcpRoute(full: string, ports: readonly number[] = []): Change {
+/** @param partial - it names more ports, which could not be read */
+export function tcpRoute(full: string, ports: readonly number[] = [], partial = false): Change {
   const place = parts(full);
-  return { kind: "TCPRoute", ...place, value: { ...place, ports } };
+  return { kind: "TCPRoute", ...place, value: { ...place, ports, ...(partial ? { partial } : {}) } };
 }
 
 export interface SplitOptions {

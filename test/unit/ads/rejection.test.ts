@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { fake } from "./fixtures.ts";
 import { a1, a2, at, b1, b2, ea1, ea2, eb1, eb2, names, Talk } from "./talk.ts";
 
-describe("rejection", () => {
+describe("difference 9: a rejection (NACK)", () => {
   test.each(["delta", "sotw"] as const)("%s: the same contents are not sent again, other resources are", (protocol) => {
     const talk = new Talk("EDS", protocol);
     talk.set(ea1, eb1);

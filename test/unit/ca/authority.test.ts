@@ -79,7 +79,7 @@ describe("a workload's certificate", () => {
     for (const serial of serials) expect(serial).toMatch(/^[4-7][0-9A-F]{39}$/);
   });
 
-  test("of each stream has a key of its own", async () => {
+  test("difference 16: of each stream has a key of its own", async () => {
     const authority = await startAuthority();
     const [one, two] = await Promise.all([authority.issueWorkload(bookbuyer), authority.issueWorkload(bookbuyer)]);
     expect(one.privateKey.revealPem()).not.toBe(two.privateKey.revealPem());
@@ -112,12 +112,14 @@ test("a proxy's certificate has OSM's name in CN and DNS, our URI, and is a clie
   await expect((await startAuthority()).issueSidecar(bookbuyer, "x")).rejects.toThrow(/No certificate for proxy "x"/);
 });
 
-test("a server's certificate has its DNS names and is a server's only", async () => {
+test("difference 7: a server's certificate has its DNS names, is a server's only, and lasts 30 days", async () => {
   const authority = await startAuthority();
   const certificate = parse(await authority.issueServer(["ads.cluster.local", "heddle.heddle-system.svc"]));
   expect(certificate.subjectAltName).toBe("DNS:ads.cluster.local, DNS:heddle.heddle-system.svc");
   expect(certificate.keyUsage).toEqual(["1.3.6.1.5.5.7.3.1"]);
   expect(certificate.checkHost("heddle.heddle-system.svc")).toBe("heddle.heddle-system.svc");
+  const days = (Date.parse(certificate.validTo) - Date.parse(certificate.validFrom)) / 86_400_000;
+  expect(Math.round(days)).toBe(30);
   await expect(authority.issueServer([])).rejects.toThrow(/is not a DNS name/);
   await expect(authority.issueServer(["ok", "Not OK"])).rejects.toThrow('"Not OK" is not a DNS name in lower case');
 });

@@ -173,7 +173,7 @@ test("the chart's copies are up to date (else: node scripts/chart.ts)", () => {
   expect(crds.toSorted()).toEqual([...wanted.keys()].filter((path) => path.startsWith("crds/")).toSorted());
 });
 
-test("the controller may read what the table of kinds lists, write the status of policies, and nothing else of them", async () => {
+test("difference 7: the controller may read what the table of kinds lists, write the status of policies, and nothing else of them; nobody reads Secrets everywhere", async () => {
   const objects = await render();
   const rules = (one(objects, "ClusterRole", "heddle-osm-controller")["rules"] ?? []) as {
     apiGroups: string[];

@@ -214,7 +214,7 @@ describe("probes", () => {
   test.skipIf(!envoy)("an application that does not answer in the probe's time fails it", async () => {
     expect(await probe("d", "readiness")).toBe(504);
   });
-  test.skipIf(!envoy)("grpc", async () => {
+  test.skipIf(!envoy)("difference 12: grpc", async () => {
     expect(await grpc("d")).toEqual(Buffer.from([0, 0, 0, 0, 2, 8, 1]));
     serving = 2;
     expect(await grpc("d")).toEqual(Buffer.from([0, 0, 0, 0, 2, 8, 2]));

@@ -57,7 +57,7 @@ describe("who gets a sidecar (OSM's mustInject)", () => {
   });
 });
 
-describe("native sidecars", () => {
+describe("difference 11: native sidecars", () => {
   const done = patched(pod({ initContainers: [{ name: "migrate", image: "m" }] }));
 
   test("rules, then Envoy, then the application's own", () => {

@@ -107,7 +107,7 @@ test("tcp becomes an http probe that asks whether the application takes connecti
   });
 });
 
-describe("grpc", () => {
+describe("difference 12: grpc", () => {
   const grpc = (port: number, more: Loose = {}) => ({ grpc: { port, service: "s" }, ...more });
   test("one port of a kind takes OSM's port, further ones get their own, which the rules leave alone", () => {
     const of = pod({

@@ -28,6 +28,16 @@ describe("any object", () => {
     expect(decoded.changes).toEqual([]);
   });
 
+  test("difference 6: an IngressBackend opens nothing while ingress is not served, and says so", () => {
+    const spec =
+      "{backends: [{name: web, port: {number: 80, protocol: http}}], sources: [{kind: Service, name: in, namespace: in}]}";
+    const decoded = decode(
+      `apiVersion: policy.openservicemesh.io/v1alpha1\nkind: IngressBackend\nmetadata: {name: x, namespace: ns}\nspec: ${spec}`,
+    );
+    expect(said(decoded)).toEqual(["unknown-kind kind"]);
+    expect(decoded.changes).toEqual([]);
+  });
+
   test("a sentence says what is wrong, what follows and what to do", () => {
     expect(routes("spec: {matches: [{name: m, method: [GET]}]}").problems[0]?.message).toBe(
       "spec.matches[0].method is not a field of this version of HTTPRouteGroup, so this match opens nothing; did you mean methods?",

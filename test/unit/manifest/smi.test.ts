@@ -108,7 +108,16 @@ describe("TrafficTarget", () => {
     ]);
   });
 
-  test("an incomplete reference is left for policy to judge", () => {
+  test("rules above the limit are not read, and a rule that opens nothing stands for them", () => {
+    const many = Array.from({ length: 1001 }, () => "{kind: TCPRoute, name: t}").join(", ");
+    const decoded = target(`spec: {destination: ${SA}, sources: [${SA}], rules: [${many}]}`);
+    expect(said(decoded)).toEqual(["too-large spec.rules"]);
+    const { rules } = value(decoded) as { rules: readonly object[] };
+    expect(rules).toHaveLength(1001);
+    expect(rules.at(-1)).toEqual({ kind: "unknown", name: "", matches: [], broken: true });
+  });
+
+  test("row 2: an incomplete reference is left for policy to judge", () => {
     const decoded = target("spec: {destination: {name: a}, sources: [{kind: Group, name: b}], rules: []}");
     expect(said(decoded)).toEqual([]);
     expect(value(decoded)).toMatchObject({
@@ -119,7 +128,7 @@ describe("TrafficTarget", () => {
 });
 
 describe("HTTPRouteGroup", () => {
-  test("every version has one form; headers as a map or a list of maps", () => {
+  test("row 13: every version has one form; headers as a map or a list of maps", () => {
     const match = { name: "m", pathRegex: "/a", methods: ["GET"], headers: [] };
     const headers = [
       { name: "a", regex: "1" },
@@ -140,7 +149,7 @@ describe("HTTPRouteGroup", () => {
     }
   });
 
-  test("what is left out, or empty, is no restriction", () => {
+  test("row 12: what is left out, or empty, is no restriction", () => {
     expect(value(routes('spec: {matches: [{name: m}, {name: n, pathRegex: "", methods: []}]}'))).toMatchObject({
       matches: [
         { name: "m", methods: [], headers: [] },
@@ -197,9 +206,16 @@ describe("TCPRoute and UDPRoute", () => {
     expect(decoded.problems).toHaveLength(1);
   });
 
-  test("a wrong port beside a good one stays closed", () => {
+  test("ports above the limit are not read, and known to be missing", () => {
+    const decoded = tcp(`spec: {matches: {ports: [${Array.from({ length: 1001 }, (_, i) => i + 1).join(", ")}]}}`);
+    expect(said(decoded)).toEqual(["too-large spec.matches.ports"]);
+    expect(value(decoded)).toMatchObject({ partial: true });
+  });
+
+  test("row 18: a wrong port beside a good one stays closed", () => {
     const decoded = tcp("spec: {matches: {ports: [80, 99999]}}");
-    expect(value(decoded)).toMatchObject({ ports: [80] });
+    // Which other port was meant is not known: policy lets nothing open wider for that.
+    expect(value(decoded)).toEqual({ namespace: "ns", name: "x", ports: [80], partial: true });
     expect(said(decoded)).toEqual(["bad-field spec.matches.ports[1]"]);
   });
 
@@ -208,7 +224,7 @@ describe("TCPRoute and UDPRoute", () => {
     expect(said(tcp("spec: {matches: {ports: [80]}}", "v1alpha3"))).toEqual(["unknown-field spec.matches"]);
   });
 
-  test("UDPRoute is known", () => {
+  test("row 23: UDPRoute is known", () => {
     expect(value(decode(smi("specs", "v1alpha4", "UDPRoute", "spec: {matches: {ports: [53]}}")))).toEqual({
       namespace: "ns",
       name: "x",
@@ -265,7 +281,7 @@ describe("TrafficSplit", () => {
     ["v1alpha2", "500m"],
     ["v1alpha4", '"5"'],
     ["v1alpha2", "4294967296"],
-  ])("%s weight %s: the split is ignored", ([version, weight]) => {
+  ])("row 27: %s weight %s: the split is ignored", ([version, weight]) => {
     const decoded = split(`spec: {service: s, backends: [{service: a, weight: ${weight}}]}`, version);
     expect(value(decoded)).toBeUndefined();
     expect(said(decoded)).toEqual(["bad-weight spec.backends[0].weight"]);
@@ -277,7 +293,7 @@ describe("TrafficSplit", () => {
     ).toEqual(["bad-weight spec.backends"]);
   });
 
-  test("matches came with v1alpha3, and never become every request by mistake", () => {
+  test("row 30: matches came with v1alpha3, and never become every request by mistake", () => {
     const spec = (matches: string) => `spec: {service: s, backends: [{service: a, weight: 1}], matches: ${matches}}`;
     expect(value(split(spec("[{kind: HTTPRouteGroup, name: r}, {kind: Other, name: t}]"), "v1alpha3"))).toMatchObject({
       matches: ["r"],

@@ -76,7 +76,7 @@ describe("row 2: sources", () => {
   });
 });
 
-describe("row 3: empty lists", () => {
+describe("row 3, difference 3: empty lists", () => {
   test.each([
     ["sources", { from: [], rules: ["HTTPRouteGroup all"] }],
     ["rules", { from: ["a/web"], rules: [] }],
@@ -158,7 +158,7 @@ describe("row 5: routes are looked up in the target's namespace", () => {
   });
 });
 
-test("row 6: a rule without matches means all of the group", () => {
+test("row 6, difference 4: a rule without matches means all of the group", () => {
   const mesh = meshOf(api, ALL, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup all"] }));
   expect(mesh.allowed("a/api", 80)).toEqual(["a/web: one two"]);
 });
@@ -191,6 +191,56 @@ test("row 9: each backend of a split is authorized by its own account", async ()
 });
 
 describe("HTTP", () => {
+  test("row 15: a gRPC port speaks HTTP, and a method of it is a path and POST", () => {
+    const grpc = app("a/greeter", {
+      ports: [
+        { port: 50051, name: "grpc-greet" },
+        { port: 50052, appProtocol: "grpc" },
+      ],
+    });
+    const hello = { name: "hello", pathRegex: "/helloworld\\.Greeter/SayHello", methods: ["POST"] };
+    const mesh = meshOf(
+      grpc,
+      routeGroup("a/g", [hello]),
+      target("a/t", { to: "a/greeter", from: ["a/web"], rules: ["HTTPRouteGroup g"] }),
+    );
+    for (const port of [50051, 50052]) {
+      expect(mesh.port("a/greeter", port).protocol).toBe("http");
+      expect(mesh.access("a/greeter", port)).toEqual([
+        { target: "a/t", sources: ["a/web"], matches: [{ ...hello, headers: [], group: "a/g" }] },
+      ]);
+    }
+  });
+
+  test("row 16, difference 5: access does not depend on the order of anything", () => {
+    const matches = [
+      { name: "all", pathRegex: ".*" },
+      { name: "exact", pathRegex: "/api", methods: ["GET"] },
+      { name: "long", pathRegex: "/api/v1/.*", headers: [{ name: "x", regex: "y" }] },
+    ];
+    const rules = ["HTTPRouteGroup g exact", "HTTPRouteGroup g long all", "TCPRoute r"];
+    const of = <T>(list: readonly T[], turn: number): T[] => [...list.slice(turn), ...list.slice(0, turn)];
+    const accesses = [0, 1, 2].flatMap((i) =>
+      [matches, matches.toReversed()].map((order) => {
+        const targets = [
+          target("a/t1", { to: "a/api", from: of(["a/web", "b/web", "b/x"], i), rules: of(rules, i) }),
+          target("a/t2", {
+            to: "a/api",
+            from: ["b/web"],
+            rules: of(["HTTPRouteGroup g long", "HTTPRouteGroup g exact"], i % 2),
+          }),
+        ];
+        const routes = [routeGroup("a/g", of(order, i)), tcpRoute("a/r", of([80, 81, 82], i))];
+        return meshOf(api, ...of([...targets, ...routes], i)).access("a/api", 80);
+      }),
+    );
+    for (const access of accesses) expect(access).toEqual(accesses[0]);
+    expect(accesses[0]?.map((rule) => rule.matches?.map((m) => m.name))).toEqual([
+      ["all", "exact", "long"],
+      ["exact", "long"],
+    ]);
+  });
+
   test("row 12: methods that nobody sends are a hint, and are compared as they are", () => {
     const mesh = meshOf(api, routeGroup("a/g", [{ name: "m", methods: ["get", "POST", "*"] }]));
     expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["hint lowercase-method spec.matches[0].methods[0]"]);
@@ -269,7 +319,7 @@ describe("ports", () => {
     expect(allowed(["TCPRoute r"], undefined, tcpRoute("a/r")).open).toEqual([8080, 9090, 5432]);
   });
 
-  test("row 19: HTTP rules open no TCP port", () => {
+  test("row 19, difference 1: HTTP rules open no TCP port", () => {
     expect(allowed(["HTTPRouteGroup all"]).open).toEqual([8080, 9090]);
     expect(allowed(["TCPRoute r"], undefined, tcpRoute("a/r", [5432])).open).toEqual([5432]);
   });
@@ -309,12 +359,18 @@ describe("ports", () => {
     expect(allowed(["UDPRoute broken", "HTTPRouteGroup all"]).open).toEqual([8080, 9090]);
   });
 
+  test("row 21: a TCPRoute of which a port could not be read might have named any: HTTP rules count on those that it names", () => {
+    const rules = ["HTTPRouteGroup all", "TCPRoute r"];
+    expect(allowed(rules, undefined, tcpRoute("a/r", [5432], true)).open).toEqual([5432]);
+    expect(allowed(rules, undefined, tcpRoute("a/r", [5432, 8080], true)).open).toEqual([8080, 5432]);
+  });
+
   test("row 22: destination.port limits every rule of its target", () => {
     expect(allowed(["HTTPRouteGroup all"], 9090).open).toEqual([9090]);
     expect(allowed(["TCPRoute r"], 5432, tcpRoute("a/r")).open).toEqual([5432]);
     const { mesh, open } = allowed(["HTTPRouteGroup all"], 80);
     expect(open).toEqual([]);
-    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint service-port spec.rules"]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint service-port spec.destination.port"]);
   });
 
   test("row 23: a UDPRoute opens nothing, the rest of the target stands", () => {

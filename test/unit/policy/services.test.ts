@@ -117,7 +117,7 @@ describe("row 24: what a port speaks", () => {
   });
 });
 
-test("the identities of a Service are the accounts of its own namespace's pods that have a sidecar", () => {
+test("difference 2: the identities of a Service are the accounts of its own namespace's pods that have a sidecar", () => {
   const of = (account: string, meshed = true) => pods(workload(account, { labels: { app: "api" }, meshed }));
   const mesh = meshOf(of("a/v2"), of("a/v1"), of("b/v3"), of("a/plain", false), service("a/api"));
   expect(mesh.mesh.services.get("a/api" as never)?.identities).toEqual(["a/v1", "a/v2"]);

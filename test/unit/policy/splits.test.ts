@@ -146,6 +146,12 @@ describe("row 30: matches", () => {
     expect(mesh.said("TrafficSplit", "a/s")).toEqual([]);
   });
 
+  test("an empty list is as good as none: every request", () => {
+    const mesh = meshOf(versions, root, split("a/s", { service: "root", backends: half, matches: [] }));
+    expect(mesh.routes("a/root", 80)).toEqual([HALVES]);
+    expect(mesh.said("TrafficSplit", "a/s")).toEqual([]);
+  });
+
   test("of groups that are missing or empty select no request", () => {
     const mesh = meshOf(
       versions,

@@ -59,7 +59,7 @@ const writer = (server: StatusApi) =>
     pause: () => Promise.resolve(),
   });
 
-test("conditions: errors are not accepted, hints are, and the sentences say where", () => {
+test("difference 13: conditions: errors are not accepted, hints are, and the sentences say where", () => {
   expect(conditionsOf([problem("hint", "h"), problem("error", "e")], true)).toEqual([
     { type: "Accepted", status: "False", reason: "UnknownRoute", message: "spec.rules[0].name: e" },
     { type: "Programmed", status: "True", reason: "Published", message: "" },

@@ -17,6 +17,7 @@ import {
   workload,
   type Changes,
 } from "../../support/build.ts";
+import type { ServicePort } from "../../../src/world/types.ts";
 import type { Json } from "../../support/envoy-json.ts";
 import { Steps } from "./support.ts";
 
@@ -38,12 +39,19 @@ const chains = (listener: Json): Json[] => listener.filterChains.map((c: Json) =
 const hosts = (routes: Json): Record<string, string[]> =>
   Object.fromEntries(routes.virtualHosts.map((h: Json) => [h.name, h.domains]));
 
-test("names are OSM's where users scrape them", () => {
+test("difference 17: names are OSM's where users scrape them; those of secrets and headless clusters do not say who asks", () => {
   const mesh = built(
     app("a/api", { ports: [http, { port: 5432, name: "tcp-db" }], workload: { metrics: true } }),
     open("api", "HTTPRouteGroup all", "TCPRoute tcp"),
+    app("a/pets", { ports: [http], headless: true }),
+    open("pets"),
+    pods(workload("a/guest")),
+    target("a/guest", { to: "a/api", from: ["a/guest"], rules: ["HTTPRouteGroup all"] }),
   );
-  expect([...mesh.of("a/web").CDS.keys()]).toEqual(["a/api|5432", "a/api|8080"]);
+  expect([...mesh.of("a/web").CDS.keys()]).toEqual(["a/api|5432", "a/api|8080", "a/pets|8080"]);
+  const secrets = ["root-cert-for-mtls-inbound", "root-cert-for-mtls-outbound:a/api"];
+  expect([...mesh.of("a/guest").SDS.keys()]).toEqual(secrets);
+  expect([...mesh.of("a/web").SDS.keys()]).toEqual([...secrets, "root-cert-for-mtls-outbound:a/pets"]);
   expect([...mesh.of("a/api").CDS.keys()]).toEqual(["a/api|5432|local", "a/api|8080|local", "envoy-metrics-cluster"]);
   expect([...mesh.of("a/api").LDS.keys()]).toEqual([
     "inbound-listener",
@@ -64,6 +72,8 @@ test("names are OSM's where users scrape them", () => {
   ]);
   expect(Object.keys(hosts(mesh.json("a/web", "RDS", "rds-outbound.80")))).toEqual([
     "outbound_virtual-host|api.a.svc.cluster.local",
+    "outbound_virtual-host|pets.a.svc.cluster.local",
+    "outbound_virtual-host|*.pets.a.svc.cluster.local",
     "outbound_virtual-host|*",
   ]);
   const ports = Object.fromEntries(
@@ -79,7 +89,7 @@ test("names are OSM's where users scrape them", () => {
   });
 });
 
-test("a client accepts exactly the Service's accounts; a Service without any is nobody", () => {
+test("difference 3: a client accepts exactly the Service's accounts; a Service without any is nobody", () => {
   const mesh = built(
     app("a/api", { ports: [http] }),
     service("a/empty", { ports: [http] }),
@@ -126,7 +136,20 @@ test("route configurations, put together of hosts that are encoded once, are wha
   ).not.toContain("api");
 });
 
-test("row 33: a pod's name of a headless Service leads to that pod, whatever splits say of the Service", () => {
+test("row 15: HTTP/2, and so gRPC, stays HTTP/2 on its way to the application", () => {
+  const mesh = built(app("a/api", { ports: [{ port: 80, targetPort: 8080, name: "grpc-api" }] }), open("api"));
+  for (const [of, cluster] of [
+    ["a/web", "a/api|8080"],
+    ["a/api", "a/api|8080|local"],
+  ] as const) {
+    const options = mesh.json(of, "CDS", cluster).typedExtensionProtocolOptions;
+    expect(Object.values(options), cluster).toMatchObject([
+      { useDownstreamProtocolConfig: { http2ProtocolOptions: {}, httpProtocolOptions: {} } },
+    ]);
+  }
+});
+
+test("row 33, difference 10: a pod's name of a headless Service leads to that pod, whatever splits say of the Service", () => {
   const mesh = built(
     app("a/db", { ports: [http], headless: true }),
     app("a/v2", { ports: [http] }),
@@ -190,6 +213,41 @@ test("no two chains of a listener match one address: the first Service by name h
     ["outbound_a/one_5432_tcp", ["10.2.0.7"]],
     ["outbound_a/two_5432_tcp", ["10.2.0.8"]],
   ]);
+});
+
+describe("difference 8: an edit of a Service takes effect by itself", () => {
+  const db = (port: Partial<ServicePort>, selector = { app: "db" }) =>
+    service("a/db", { ports: [{ port: 80, targetPort: 8080, ...port }], selector });
+  const before = () =>
+    built(
+      app("a/db", { ports: [http] }),
+      open("db", "HTTPRouteGroup all", "TCPRoute tcp"),
+      ...pods(workload("a/other")),
+    );
+
+  test("another appProtocol: the port is TCP from then on, at the server and its clients", () => {
+    const mesh = before();
+    const { reach } = mesh.step(db({ appProtocol: "tcp" }));
+    expect(reach).toBe("policy");
+    expect(chains(mesh.json("a/db", "LDS", "inbound-listener"))).toContain("inbound_a/db_8080_tcp");
+    expect(chains(mesh.json("a/web", "LDS", "outbound-listener"))).toContain("outbound_a/db_80_tcp");
+  });
+
+  test("another targetPort, and another port", () => {
+    const mesh = before();
+    mesh.step(db({ targetPort: 9090 }));
+    expect(chains(mesh.json("a/db", "LDS", "inbound-listener"))).toContain("inbound_a/db_9090_http");
+    mesh.step(db({ port: 81 }));
+    expect([...mesh.of("a/web").RDS.keys()]).toEqual(["rds-outbound.81"]);
+  });
+
+  test("another selector: it is another account's, for its clients as for itself", () => {
+    const mesh = before();
+    mesh.step(db({}, { app: "other" }));
+    expect(chains(mesh.json("a/other", "LDS", "inbound-listener"))).toContain("inbound_a/db_8080_http");
+    // Nothing opens the other account to the client, so it does not know the Service any more.
+    expect([...mesh.of("a/web").CDS.keys()]).toEqual([]);
+  });
 });
 
 test("a port's new name is found in slices that had it before the Service did", () => {
