@@ -8,7 +8,6 @@ import { readableResources } from "../cli/xds-json.ts";
 import { proxyRows } from "../cli/rows.ts";
 import { VERSION } from "../cli/version.ts";
 import { realClock, Settle } from "../lib/settle.ts";
-import { KINDS } from "../manifest/kinds.ts";
 import { serve, type ControlPlane } from "../serve.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
@@ -19,10 +18,11 @@ import type { Log } from "../telemetry/log.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { reviewObject } from "../validator/review.ts";
 import { Validator } from "../validator/validate.ts";
-import type { Kind, Problem } from "../world/types.ts";
+import type { Kind } from "../world/types.ts";
 import { aborted, CONFIG_MAPS, keepCaBundle, VALIDATING } from "./cluster.ts";
 import { secretStore } from "./secret-store.ts";
-import { StatusWriter, type Subject } from "./status-writer.ts";
+import { LATER, StatusWriter } from "./status-writer.ts";
+import { subjectsOf } from "./subjects.ts";
 import { Tokens } from "./tokens.ts";
 
 export interface ControllerOptions {
@@ -45,8 +45,6 @@ export interface ControllerOptions {
 }
 
 const MANAGER = "heddle-controller";
-/** Kinds whose objects have conditions. */
-const WITH_STATUS: readonly Kind[] = ["TrafficTarget", "HTTPRouteGroup", "TCPRoute", "TrafficSplit"];
 /** What OSM's command asks for, in OSM's words. */
 const SMI_VERSIONS = {
   HTTPRouteGroup: "specs.smi-spec.io/v1alpha4",
@@ -223,12 +221,14 @@ function lead(
     log.info("leading: this replica writes status", { identity });
     const writer = new StatusWriter({ api: client, log, manager: MANAGER });
     const write = new Settle({ quiet: 100, max: 1_000 }, () => {
-      if (!term.aborted && plane.ready()) writer.update(subjectsOf(plane, source), term);
+      if (!term.aborted && plane.ready()) writer.update(subjectsOf(plane.pipeline.world, plane.problems(), servedOf(source)), term);
     });
     const unfollow = plane.pipeline.onPublished(() => write.poke());
     plane.onProblems(() => write.poke());
     write.poke();
+    const again = setInterval(() => write.poke(), LATER);
     term.addEventListener("abort", () => {
+      clearInterval(again);
       unfollow();
       write.stop();
     });
@@ -241,35 +241,9 @@ function lead(
   return leadership;
 }
 
-/** Every policy object of the mesh's namespaces, with what is wrong with it. */
-function subjectsOf(plane: ControlPlane, source: KubernetesSource): Subject[] {
-  const { world } = plane.pipeline;
-  const problems = Map.groupBy(plane.problems(), ({ object: o }: Problem) => `${o.kind}/${o.namespace}/${o.name}`);
-  const versions = new Map(
-    source.states().flatMap((state) => ("version" in state ? [[state.kind, state.version]] : [])),
-  );
-  const subjects: Subject[] = [];
-  for (const kind of WITH_STATUS) {
-    const entry = KINDS.find((known) => known.kind === kind);
-    const version = versions.get(kind);
-    if (!entry || version === undefined) continue;
-    const resource = { group: entry.group, version, plural: entry.plural };
-    for (const [namespace, objects] of world.tables[kind]) {
-      if (!world.tables.Namespace.get("")?.get(namespace)?.monitored) continue;
-      for (const [name, value] of objects) {
-        subjects.push({
-          kind,
-          resource,
-          namespace,
-          name,
-          value,
-          problems: problems.get(`${kind}/${namespace}/${name}`) ?? [],
-        });
-      }
-    }
-  }
-  return subjects;
-}
+/** The version in which each kind is followed. */
+const servedOf = (source: KubernetesSource): ReadonlyMap<Kind, string> =>
+  new Map(source.states().flatMap((state) => ("version" in state ? [[state.kind, state.version] as const] : [])));
 
 /** Sidecars verify the control plane by this ConfigMap of their namespace: kept right in every namespace of the mesh. */
 async function spreadCa(

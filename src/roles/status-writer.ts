@@ -8,9 +8,9 @@ import type { Log } from "../telemetry/log.ts";
 import { isRaw, type Raw } from "../manifest/reader.ts";
 import type { Problem } from "../world/types.ts";
 import type { ApplyOptions } from "../sources/kubernetes/client.ts";
-import { isNotFound } from "../sources/kubernetes/errors.ts";
+import { isNotFound, isTransient } from "../sources/kubernetes/errors.ts";
 import { apiVersionOf, type Name, type Resource } from "../sources/kubernetes/resource.ts";
-import { conditionsOf, renewed, type Written } from "./status.ts";
+import { conditionsOf, renewed, type State, type Written } from "./status.ts";
 
 /** What it needs of a Kubernetes client. */
 export interface StatusApi {
@@ -28,6 +28,7 @@ export interface Subject {
   /** The decoded object: another one is another generation. */
   readonly value: unknown;
   readonly problems: readonly Problem[];
+  readonly state: State;
 }
 
 export interface StatusWriterOptions {
@@ -43,14 +44,17 @@ export interface StatusWriterOptions {
 }
 
 const EVENTS: Resource = { group: "", version: "v1", plural: "events" };
-const ATTEMPTS = 5;
+/** For about a minute in all: a leader that does not reach the API server for so long leads no more. */
+const ATTEMPTS = 7;
+/** Milliseconds before an object is tried again whose status could not be written. */
+export const LATER = 300_000;
 
 const keyOf = ({ kind, namespace, name }: Subject): string => `${kind}/${namespace}/${name}`;
 
 export class StatusWriter {
   readonly #options: Required<StatusWriterOptions>;
-  /** What was seen to stand, by object: the value and problems that it was written for. */
-  readonly #done = new Map<string, { value: unknown; said: string }>();
+  /** What stands, by object: the value and problems that it was written for. What could not be written counts as such for a while. */
+  readonly #done = new Map<string, { value: unknown; said: string; until: number }>();
   readonly #wanted = new Map<string, Subject>();
   /** Objects that are being written: never two writes of one object at a time. */
   readonly #busy = new Set<string>();
@@ -68,7 +72,11 @@ export class StatusWriter {
       const key = keyOf(subject);
       there.add(key);
       const done = this.#done.get(key);
-      const stands = done !== undefined && done.value === subject.value && done.said === saidOf(subject);
+      const stands =
+        done !== undefined &&
+        done.value === subject.value &&
+        done.said === saidOf(subject) &&
+        done.until > this.#options.now().getTime();
       if (stands && !this.#busy.has(key)) this.#wanted.delete(key);
       else this.#wanted.set(key, subject);
     }
@@ -114,44 +122,67 @@ export class StatusWriter {
 
   async #write(subject: Subject, signal: AbortSignal): Promise<void> {
     const key = keyOf(subject);
-    for (let attempt = 1; attempt <= ATTEMPTS && !signal.aborted; attempt++) {
+    const { now, log, pause: again } = this.#options;
+    let until = Number.POSITIVE_INFINITY;
+    let news: boolean | undefined;
+    for (let attempt = 1; !signal.aborted; attempt++) {
       try {
-        const before = this.#done.get(key);
-        await this.#put(subject, signal);
-        this.#done.set(key, { value: subject.value, said: saidOf(subject) });
-        if (before?.said !== saidOf(subject)) await this.#tell(subject, signal);
-        return;
+        // What was written is not read again because its Event failed.
+        news ??= await this.#put(subject, signal);
+        if (news) await this.#tell(subject, signal);
+        break;
       } catch (error) {
-        if (signal.aborted || isNotFound(error)) return;
-        if (attempt === ATTEMPTS)
-          this.#options.log.warn("could not write a status", { object: key, error: String(error) });
-        else await this.#options.pause(attempt, signal);
+        if (signal.aborted) return;
+        if (attempt < ATTEMPTS && isTransient(error)) {
+          await again(attempt, signal);
+          continue;
+        }
+        log.warn("could not write a status; tried again in some minutes, or when it changes", {
+          object: key,
+          error: String(error),
+        });
+        until = now().getTime() + LATER;
+        break;
       }
     }
+    if (!signal.aborted) this.#done.set(key, { value: subject.value, said: saidOf(subject), until });
   }
 
-  async #put(subject: Subject, signal: AbortSignal): Promise<void> {
+  /** Whether what it says of `Accepted` is new to the object. */
+  async #put(subject: Subject, signal: AbortSignal): Promise<boolean> {
     const { resource, namespace, name } = subject;
     const { api, manager, now } = this.#options;
     const object = await api.get(resource, { namespace, name }, signal);
-    if (!object) return;
+    if (!object) return false;
     const metadata = isRaw(object["metadata"]) ? object["metadata"] : {};
     const generation = typeof metadata["generation"] === "number" ? metadata["generation"] : 0;
-    const conditions = renewed(conditionsOf(subject.problems, true), standing(object), generation, now().toISOString());
-    if (!conditions) return;
+    const wanted = conditionsOf(subject.problems, subject.state);
+    const before = standing(object);
+    const conditions = renewed(wanted, before, generation, now().toISOString());
+    if (!conditions) return false;
     const applied = {
       apiVersion: apiVersionOf(resource),
       kind: subject.kind,
       metadata: { namespace, name },
       status: { conditions },
     };
-    await api.apply(resource, applied, { manager, force: true, subresource: "status" }, signal);
+    try {
+      await api.apply(resource, applied, { manager, force: true, subresource: "status" }, signal);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      // Gone meanwhile; or its CRD, which somebody else has installed, has no status: then Events are all that can be told.
+      if (this.#done.get(keyOf(subject))?.said !== saidOf(subject)) await this.#tell(subject, signal);
+      throw error;
+    }
+    const [accepted] = wanted;
+    const was = before.find((condition) => condition.type === "Accepted");
+    return was?.status !== accepted.status || was.message !== accepted.message;
   }
 
-  /** One Event for what is newly wrong. A second leader tells it again at most once. */
+  /** One Event for what is newly wrong: what stood in the status already, a leader before this one has told. */
   async #tell(subject: Subject, signal: AbortSignal): Promise<void> {
-    const [accepted] = conditionsOf(subject.problems, true);
-    if (!accepted || accepted.status === "True") return;
+    const [accepted] = conditionsOf(subject.problems, subject.state);
+    if (accepted.status === "True") return;
     const { api, manager, now } = this.#options;
     const { resource, kind, namespace, name } = subject;
     const time = now().toISOString();
@@ -172,8 +203,8 @@ export class StatusWriter {
   }
 }
 
-const saidOf = ({ problems }: Subject): string =>
-  problems.map((p) => `${p.severity} ${p.code} ${p.path} ${p.message}`).join("\n");
+const saidOf = ({ problems, state }: Subject): string =>
+  [state, ...problems.map((p) => `${p.severity} ${p.code} ${p.path} ${p.message}`)].join("\n");
 
 function standing(object: Raw): Written[] {
   const status = isRaw(object["status"]) ? object["status"] : {};

@@ -15,10 +15,19 @@ export interface Condition {
 const MAX_MESSAGE = 4096;
 
 /**
+ * Where an object is: `published` to proxies, as far as it is honoured; not there yet (`pending`); or so wrong that nothing of it
+ * can be used (`unusable`).
+ */
+export type State = "published" | "pending" | "unusable";
+
+/**
  * `Accepted`: whether all of it is honoured; its reason is the first problem's code. `Programmed`: whether what is honoured
  * of it has been published to proxies.
  */
-export function conditionsOf(problems: readonly Problem[], published: boolean): readonly Condition[] {
+export function conditionsOf(
+  problems: readonly Problem[],
+  state: State,
+): readonly [accepted: Condition, programmed: Condition] {
   const errors = problems.filter((p) => p.severity === "error");
   const hints = problems.filter((p) => p.severity === "hint");
   const [first] = errors;
@@ -30,11 +39,14 @@ export function conditionsOf(problems: readonly Problem[], published: boolean): 
         reason: hints.length > 0 ? "AcceptedWithHints" : "Accepted",
         message: sentences(hints),
       };
-  const programmed: Condition = published
-    ? { type: "Programmed", status: "True", reason: "Published", message: "" }
-    : { type: "Programmed", status: "False", reason: "Pending", message: "no snapshot with it is published yet" };
-  return [accepted, programmed];
+  return [accepted, { type: "Programmed", ...PROGRAMMED[state] }];
 }
+
+const PROGRAMMED = {
+  published: { status: "True", reason: "Published", message: "" },
+  pending: { status: "False", reason: "Pending", message: "no snapshot with it is published yet" },
+  unusable: { status: "False", reason: "Unusable", message: "nothing of it can be used: see Accepted" },
+} as const;
 
 const camel = (code: string): string => code.replaceAll(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
 

@@ -1,9 +1,13 @@
 import { expect, test } from "vitest";
+import { Decoder } from "../../../src/manifest/decode.ts";
 import type { Raw } from "../../../src/manifest/reader.ts";
 import { conditionsOf, renewed } from "../../../src/roles/status.ts";
-import { StatusWriter, type StatusApi, type Subject } from "../../../src/roles/status-writer.ts";
-import { silent } from "../../../src/telemetry/log.ts";
-import type { Problem } from "../../../src/world/types.ts";
+import { LATER, StatusWriter, type StatusApi, type Subject } from "../../../src/roles/status-writer.ts";
+import { subjectsOf } from "../../../src/roles/subjects.ts";
+import { ApiError } from "../../../src/sources/kubernetes/errors.ts";
+import { createLog, silent } from "../../../src/telemetry/log.ts";
+import type { Kind, Problem } from "../../../src/world/types.ts";
+import { apply, EMPTY_WORLD } from "../../../src/world/world.ts";
 
 const object = { kind: "TrafficTarget", namespace: "a", name: "t" };
 const problem = (severity: Problem["severity"], message: string): Problem => ({
@@ -21,13 +25,14 @@ const subject = (name: string, problems: readonly Problem[] = [], value: unknown
   name,
   value,
   problems,
+  state: "published",
 });
 
 /** An API server of a few objects. */
 function api(names: readonly string[]) {
   const objects = new Map(names.map((name): [string, Raw] => [name, { metadata: { name, generation: 1 } }]));
   const calls: string[] = [];
-  let failing = 0;
+  const failing = { apply: [] as Error[], create: [] as Error[] };
   const server: StatusApi = {
     get: (_r, { name }) => {
       calls.push(`get ${name}`);
@@ -35,49 +40,59 @@ function api(names: readonly string[]) {
     },
     apply: (_r, applied) => {
       const { name } = applied["metadata"] as { name: string };
-      if (failing-- > 0) return Promise.reject(new Error("busy"));
+      const failure = failing.apply.pop();
+      if (failure) return Promise.reject(failure);
       calls.push(`apply ${name}`);
       const next = { ...objects.get(name), status: applied["status"] };
       objects.set(name, next);
       return Promise.resolve(next);
     },
     create: (_r, event) => {
+      const failure = failing.create.pop();
+      if (failure) return Promise.reject(failure);
       calls.push(`event ${String(event["reason"])}`);
       return Promise.resolve(event);
     },
   };
-  return { server, objects, calls, fail: (times: number) => void (failing = times) };
+  return { server, objects, calls, failing };
 }
+const refused = (status: number) => new ApiError(status, "Reason", "no");
+const times = (count: number, error: Error) => Array.from({ length: count }, () => error);
 
 const signal = new AbortController().signal;
-const writer = (server: StatusApi) =>
+let now = 0;
+const writer = (server: StatusApi, log = silent) =>
   new StatusWriter({
     api: server,
-    log: silent,
+    log,
     manager: "heddle",
-    now: () => new Date(0),
+    now: () => new Date(now),
     pause: () => Promise.resolve(),
   });
 
 test("difference 13: conditions: errors are not accepted, hints are, and the sentences say where", () => {
-  expect(conditionsOf([problem("hint", "h"), problem("error", "e")], true)).toEqual([
+  expect(conditionsOf([problem("hint", "h"), problem("error", "e")], "published")).toEqual([
     { type: "Accepted", status: "False", reason: "UnknownRoute", message: "spec.rules[0].name: e" },
     { type: "Programmed", status: "True", reason: "Published", message: "" },
   ]);
-  expect(conditionsOf([problem("hint", "h")], false).map((c) => [c.status, c.reason])).toEqual([
+  expect(conditionsOf([problem("hint", "h")], "pending").map((c) => [c.status, c.reason])).toEqual([
     ["True", "AcceptedWithHints"],
     ["False", "Pending"],
   ]);
-  expect(conditionsOf([problem("error", "x".repeat(10_000))], true)[0]?.message.length).toBe(4096);
+  expect(conditionsOf([problem("error", "e")], "unusable").map((c) => [c.status, c.reason])).toEqual([
+    ["False", "UnknownRoute"],
+    ["False", "Unusable"],
+  ]);
+  expect(conditionsOf([problem("error", "x".repeat(10_000))], "published")[0]?.message.length).toBe(4096);
 });
 
 test("a time stays while its status does; what stands is not written again", () => {
-  const wanted = conditionsOf([], true);
+  const wanted = conditionsOf([], "published");
   const first = renewed(wanted, [], 1, "then") ?? [];
   expect(first.map((c) => c.lastTransitionTime)).toEqual(["then", "then"]);
   expect(renewed(wanted, first, 1, "now")).toBeUndefined();
   expect(renewed(wanted, first, 2, "now")?.map((c) => c.lastTransitionTime)).toEqual(["then", "then"]);
-  const wrong = renewed(conditionsOf([problem("error", "e")], true), first, 1, "now");
+  const wrong = renewed(conditionsOf([problem("error", "e")], "published"), first, 1, "now");
   expect(wrong?.map((c) => c.lastTransitionTime)).toEqual(["now", "then"]);
 });
 
@@ -118,11 +133,113 @@ test("while a thousand changes come, an object is written for the latest, not fo
   expect(JSON.stringify(objects.get("t"))).toContain("message 999");
 });
 
-test("a write that fails is tried again; an object that is gone is left alone", async () => {
-  const { server, calls, fail } = api(["t"]);
+test("a write that fails for a while is tried again; an object that is gone is left alone", async () => {
+  const { server, calls, failing } = api(["t"]);
   const status = writer(server);
-  fail(2);
+  failing.apply = times(2, refused(503));
   status.update([subject("t"), subject("gone")], signal);
   await status.settled();
   expect(calls.filter((c) => c.startsWith("apply"))).toEqual(["apply t"]);
+});
+
+test("a problem is told by one Event: not by a new leader again, not for the same in a new generation, but again when it comes back", async () => {
+  const { server, calls, objects } = api(["t"]);
+  const bad = (value: unknown) => subject("t", [problem("error", "e")], value);
+  const events = () => calls.filter((c) => c.startsWith("event")).length;
+  const first = writer(server);
+  first.update([bad(1)], signal);
+  await first.settled();
+  expect(events()).toBe(1);
+  const second = writer(server);
+  second.update([bad(1)], signal);
+  await second.settled();
+  objects.set("t", { ...objects.get("t"), metadata: { name: "t", generation: 2 } });
+  second.update([bad(2)], signal);
+  await second.settled();
+  expect(calls.filter((c) => c === "apply t").length).toBe(2);
+  expect(events()).toBe(1);
+  second.update([subject("t", [], 3)], signal);
+  await second.settled();
+  second.update([bad(4)], signal);
+  await second.settled();
+  expect(events()).toBe(2);
+});
+
+test("an Event that fails is told later, and the status is not written again for it", async () => {
+  const { server, calls, failing } = api(["t"]);
+  failing.create = times(3, refused(429));
+  const status = writer(server);
+  status.update([subject("t", [problem("error", "e")])], signal);
+  await status.settled();
+  expect(calls).toEqual(["get t", "apply t", "event UnknownRoute"]);
+});
+
+test("a status that is refused, or that the CRD has not, is no storm: tried again after minutes, said once", async () => {
+  for (const code of [403, 404, 422]) {
+    const { server, calls, failing } = api(["t"]);
+    const lines: string[] = [];
+    const status = writer(
+      server,
+      createLog("warn", (line) => lines.push(line)),
+    );
+    failing.apply = times(1_000, refused(code));
+    const bad = subject("t", [problem("error", "e")]);
+    for (let i = 0; i < 20; i++) {
+      status.update([bad], signal);
+      await status.settled();
+    }
+    expect(calls.filter((c) => c === "get t").length).toBe(1);
+    // Where there is no status, the Event is all that can be told.
+    expect(calls.filter((c) => c.startsWith("event")).length).toBe(code === 404 ? 1 : 0);
+    expect(lines.length).toBe(1);
+    now += LATER;
+    status.update([bad], signal);
+    await status.settled();
+    expect(calls.filter((c) => c === "get t").length).toBe(2);
+    expect(calls.filter((c) => c.startsWith("event")).length).toBe(code === 404 ? 1 : 0);
+  }
+});
+
+test("subjects: every policy object of the mesh's namespaces, those too of which nothing can be used, and no others", () => {
+  const labels = { "openservicemesh.io/monitored-by": "osm" };
+  const decoder = new Decoder();
+  const target = (namespace: string, name: string, spec: unknown) => ({
+    apiVersion: "access.smi-spec.io/v1alpha3",
+    kind: "TrafficTarget",
+    metadata: { namespace, name },
+    spec,
+  });
+  const spec = {
+    destination: { kind: "ServiceAccount", name: "d", namespace: "in" },
+    sources: [{ kind: "ServiceAccount", name: "s", namespace: "in" }],
+    rules: [{ kind: "TCPRoute", name: "r" }],
+  };
+  const decoded = [
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "in", labels } },
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "out" } },
+    target("in", "good", spec),
+    target("in", "broken", { ...spec, onlyOn: "mondays" }),
+    target("out", "good", spec),
+    target("out", "broken", {}),
+    { apiVersion: "config.openservicemesh.io/v1alpha2", kind: "MeshConfig", metadata: { namespace: "sys", name: "c" } },
+    { apiVersion: "specs.smi-spec.io/v1alpha4", kind: "UDPRoute", metadata: { namespace: "in", name: "u" } },
+  ].map((object) => decoder.decode(object));
+  const world = apply(
+    EMPTY_WORLD,
+    decoded.flatMap((one) => one.changes),
+  );
+  const problems = decoded.flatMap((one) => one.problems);
+  const served = new Map<Kind, string>([
+    ["TrafficTarget", "v1alpha3"],
+    ["MeshConfig", "v1alpha2"],
+  ]);
+  const found = subjectsOf(world, problems, served);
+  expect(found.map(({ kind, namespace, name, state }) => `${kind} ${namespace}/${name} ${state}`)).toEqual([
+    "TrafficTarget in/good published",
+    "TrafficTarget in/broken unusable",
+    "MeshConfig sys/c published",
+  ]);
+  expect(found[1]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
+  // Asked again, nothing is another value: so nothing is written again.
+  expect(subjectsOf(world, problems, served).map(({ value }) => value)).toEqual(found.map(({ value }) => value));
 });

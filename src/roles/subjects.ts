@@ -1,0 +1,54 @@
+/**
+ * Which objects have a status, and what it is about: every policy object of the mesh's namespaces, also those of which nothing can be
+ * used. Pure; writes nothing.
+ */
+import { KINDS } from "../manifest/kinds.ts";
+import type { Kind, Problem } from "../world/types.ts";
+import type { World } from "../world/world.ts";
+import type { Subject } from "./status-writer.ts";
+
+/** Kubernetes' own kinds have a status of their own. */
+const POLICY_KINDS = KINDS.filter(({ group }) => group !== "" && !group.endsWith(".k8s.io"));
+
+/**
+ * @param world - what is published
+ * @param problems - of sources and compiler
+ * @param served - the version in which each kind is followed; a kind that the cluster lacks is not there
+ */
+export function subjectsOf(
+  world: World,
+  problems: readonly Problem[],
+  served: ReadonlyMap<Kind, string>,
+): readonly Subject[] {
+  const ofKind = Map.groupBy(problems, ({ object }) => object.kind);
+  return POLICY_KINDS.flatMap((entry): Subject[] => {
+    const version = served.get(entry.kind);
+    if (version === undefined) return [];
+    const { kind, group, plural } = entry;
+    const resource = { group, version, plural };
+    const wrong = Map.groupBy(ofKind.get(kind) ?? [], ({ object }) => keyOf(object.namespace, object.name));
+    const subjects: Subject[] = [];
+    for (const [namespace, objects] of world.tables[kind]) {
+      if (!isSeen(world, kind, namespace)) continue;
+      for (const [name, value] of objects) {
+        const own = wrong.get(keyOf(namespace, name)) ?? [];
+        subjects.push({ kind, resource, namespace, name, value, problems: own, state: "published" });
+      }
+    }
+    // An object so wrong that the world does not have it is known by its problems alone.
+    for (const own of wrong.values()) {
+      const [first] = own;
+      if (!first) continue;
+      const { namespace, name } = first.object;
+      if (name === "" || world.tables[kind].get(namespace)?.has(name) || !isSeen(world, kind, namespace)) continue;
+      subjects.push({ kind, resource, namespace, name, value: first, problems: own, state: "unusable" });
+    }
+    return subjects;
+  });
+}
+
+const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
+
+/** Policies count in the mesh's namespaces. MeshConfig lies in the control plane's, and its source reads no other. */
+const isSeen = (world: World, kind: Kind, namespace: string): boolean =>
+  kind === "MeshConfig" || world.tables.Namespace.get("")?.get(namespace)?.monitored === true;
