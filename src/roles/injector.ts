@@ -15,7 +15,8 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import type { Namespace } from "../world/types.ts";
 import { Store } from "../world/store.ts";
 import { settingsOf, type World } from "../world/world.ts";
-import { aborted, keepCaBundle, MUTATING } from "./cluster.ts";
+import { keepCaBundle } from "./ca-bundle.ts";
+import { aborted, MUTATING } from "./cluster.ts";
 import { serverNames } from "./controller.ts";
 import { secretStore } from "./secret-store.ts";
 

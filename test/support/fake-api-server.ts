@@ -276,6 +276,11 @@ export class FakeApiServer {
       return void send(200, this.#list(collection, apiVersion, selects, seen.query));
     }
     const object = collection.objects.get(key);
+    if (seen.method === "PATCH" && seen.headers["content-type"] === "application/merge-patch+json") {
+      if (!object) throw new Refused(404, "NotFound", `${plural} "${name}" not found`);
+      const merged = { ...object, ...body, metadata: { ...metadata(object), ...metadata(body) } };
+      return void send(200, typed(collection.replace(merged)));
+    }
     if (seen.method === "PATCH") {
       const force = seen.query.get("force") === "true";
       const applied = collection.apply(given(), seen.query.get("fieldManager") ?? "", force, subresource);
