@@ -8,7 +8,7 @@ import type { Proxy, Sink as StreamSink } from "./ads/session.ts";
 import type { ProxyStatus } from "./ads/status.ts";
 import { Authority } from "./ca/authority.ts";
 import type { Issued } from "./ca/lifetime.ts";
-import { peerIdentity } from "./ca/peer-identity.ts";
+import { claimedIdentity, peerIdentity } from "./ca/peer-identity.ts";
 import type { SecretStore } from "./ca/store.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Sink } from "./sources/sink.ts";
@@ -106,6 +106,11 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
           refused: "no client certificate was shown",
         }
       );
+    },
+    contradicts: ({ identity }, node) => {
+      const claim = claimedIdentity(node, trustDomain);
+      if (claim === undefined || claim === identity) return undefined;
+      return `the proxy says that it is of ${claim}, and its certificate or token is of ${identity}`;
     },
     open: (proxy, sink) => open(proxy, sink, { pipeline, authority, log, renewals }),
   });

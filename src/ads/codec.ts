@@ -1,6 +1,6 @@
 /**
- * Discovery requests of both protocols as one plain form. Knows the messages and no stream; `node` is not even looked at,
- * because a proxy is who its certificate says.
+ * Discovery requests of both protocols as one plain form. Knows the messages and no stream. What a proxy says of itself decides
+ * nothing: it is who its certificate or token says.
  */
 import { DeltaDiscoveryRequest, DiscoveryRequest } from "../../gen/envoy/service/discovery/v3/discovery.ts";
 import type { Status } from "../../gen/google/rpc/status.ts";
@@ -8,6 +8,8 @@ import type { Protocol, Request } from "./subscription.ts";
 
 export interface Decoded {
   readonly typeUrl: string;
+  /** What the proxy calls itself; "" in all requests but its first one. */
+  readonly node: string;
   readonly request: Request;
 }
 
@@ -30,7 +32,7 @@ export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
       nonce: message.responseNonce ?? "",
       error: message.errorDetail && messageOf(message.errorDetail),
     };
-    return { typeUrl: message.typeUrl ?? "", request };
+    return { typeUrl: message.typeUrl ?? "", node: message.node?.id ?? "", request };
   }
   const message = DeltaDiscoveryRequest.decode(bytes);
   const request: Request = {
@@ -41,5 +43,5 @@ export function decodeRequest(protocol: Protocol, bytes: Uint8Array): Decoded {
     nonce: message.responseNonce ?? "",
     error: message.errorDetail && messageOf(message.errorDetail),
   };
-  return { typeUrl: message.typeUrl ?? "", request };
+  return { typeUrl: message.typeUrl ?? "", node: message.node?.id ?? "", request };
 }

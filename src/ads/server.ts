@@ -59,6 +59,8 @@ export interface AdsServerOptions {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly authenticate: (peer: Peer) => Accepted | Refused | Promise<Accepted | Refused>;
+  /** What a proxy calls itself, held against what it has proved: a sentence when it is somebody else, and the stream is refused. */
+  readonly contradicts?: (proxy: Proxy, node: string) => string | undefined;
   /** A proxy has come; the answer is called when it has gone. */
   readonly open: (proxy: Proxy, sink: Sink) => () => void;
   readonly clock?: Clock;
@@ -128,6 +130,7 @@ export class AdsServer {
   readonly #calls = new Map<Call, Open>();
   readonly #sockets = new Map<string, TLSSocket>();
   readonly #sessions = new Map<string, Session>();
+  #uncheckable = false;
 
   constructor(options: AdsServerOptions) {
     this.#options = options;
@@ -243,12 +246,18 @@ export class AdsServer {
     open.gone.signal.addEventListener("abort", started);
     this.#authenticate(call).then(
       (verdict) => {
+        this.#uncheckable = false;
         if (open.gone.signal.aborted) return;
         if ("refused" in verdict) this.#end(call, "identity", verdict.refused);
         else this.#serve(call, protocol, verdict, open, started);
       },
       (error: unknown) => {
-        this.#options.log.error("who a proxy is could not be checked", { err: error });
+        // All proxies come at once after an outage, and fail for the same reason: it is said once.
+        if (!this.#uncheckable)
+          this.#options.log.error("who a proxy is cannot be checked; proxies keep what they have and try again", {
+            error: String(error),
+          });
+        this.#uncheckable = true;
         if (!open.gone.signal.aborted) this.#end(call, "error", "who this proxy is could not be checked now");
       },
     );
@@ -264,7 +273,9 @@ export class AdsServer {
 
   #serve(call: Call, protocol: Protocol, { proxy, until }: Accepted, open: Open, started: () => void): void {
     const { metrics, log } = this.#options;
-    this.#sessions.get(proxy.id)?.replace();
+    // Of the same account: nobody ends another account's stream by bearing its proxy's id.
+    const key = `${proxy.identity} ${proxy.id}`;
+    this.#sessions.get(key)?.replace();
     let unsent = 0;
     const session = new Session({
       ...this.#options,
@@ -286,12 +297,12 @@ export class AdsServer {
       end: (reason, details) => this.#end(call, reason, details),
     });
     open.session = session;
-    this.#sessions.set(proxy.id, session);
+    this.#sessions.set(key, session);
     metrics.streams.inc();
     metrics.connects.inc();
     log.debug(`proxy ${proxy.id} of ${proxy.identity} connected (${protocol})`, { proxy: proxy.id });
     const close = () => {
-      if (this.#sessions.get(proxy.id) === session) this.#sessions.delete(proxy.id);
+      if (this.#sessions.get(key) === session) this.#sessions.delete(key);
       metrics.streams.dec();
       session.close();
     };

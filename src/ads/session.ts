@@ -53,6 +53,7 @@ export interface SessionOptions {
   readonly clock?: Clock;
   readonly limits: Partial<StreamLimits> & { readonly unknown: number };
   readonly open: (proxy: Proxy, sink: Sink) => () => void;
+  readonly contradicts?: ((proxy: Proxy, node: string) => string | undefined) | undefined;
   /** False: no more until `writable()`. */
   readonly write: (bytes: Buffer) => boolean;
   /** Ends the stream with a sentence for the proxy's operator; `close` follows. */
@@ -92,12 +93,17 @@ export class Session {
 
   receive(bytes: Uint8Array): void {
     if (this.#closed) return;
-    const { end, protocol } = this.#options;
+    const { end, protocol, contradicts } = this.#options;
     let decoded;
     try {
       decoded = decodeRequest(protocol, bytes);
     } catch {
       end("malformed", "a request could not be read: it is no discovery request");
+      return;
+    }
+    const lie = decoded.node === "" ? undefined : contradicts?.(this.proxy, decoded.node);
+    if (lie !== undefined) {
+      end("identity", lie);
       return;
     }
     this.#guard(() => {

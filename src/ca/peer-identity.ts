@@ -88,6 +88,12 @@ export function peerIdentity(
   return refuse(`its URI ${quote(uri)} does not name the proxy that its DNS name ${quote(name)} names`);
 }
 
+/** Whose sidecar somebody says that it is, by a name of OSM's form; undefined for any other name. Proves nothing. */
+export function claimedIdentity(name: string, trustDomain: string): Identity | undefined {
+  const claim = readSidecarName(name, trustDomain);
+  return "refused" in claim ? undefined : claim.identity;
+}
+
 function readSidecarName(name: string, trustDomain: string): PeerIdentity | Refusal {
   const suffix = `.${trustDomain}`;
   if (!name.endsWith(suffix)) return refuse(`its name ${quote(name)} is not in the trust domain ${trustDomain}`);

@@ -222,7 +222,8 @@ function lead(
     log.info("leading: this replica writes status", { identity });
     const writer = new StatusWriter({ api: client, log, manager: MANAGER });
     const write = new Settle({ quiet: 100, max: 1_000 }, () => {
-      if (!term.aborted && plane.ready()) writer.update(subjectsOf(plane.pipeline.world, plane.problems(), servedOf(source)), term);
+      if (!term.aborted && plane.ready())
+        writer.update(subjectsOf(plane.pipeline.world, plane.problems(), servedOf(source)), term);
     });
     const unfollow = plane.pipeline.onPublished(() => write.poke());
     plane.onProblems(() => write.poke());

@@ -14,7 +14,7 @@ export interface TokenReviewer {
 
 export interface TokenOptions {
   readonly reviewer: TokenReviewer;
-  /** The proxy of a pod, by the pod's name and uid, as the world knows it. */
+  /** The proxy of a pod, by the pod's name, as the world knows it. */
   readonly proxyOf: (
     namespace: string,
     pod: string,
@@ -32,6 +32,8 @@ export type TokenAnswer =
 interface Known {
   readonly account: Identity;
   readonly pod: string;
+  /** Of that pod when the API server was asked: another pod of its name is not meant. */
+  readonly proxy: string | undefined;
   /** Milliseconds since the epoch, from the token itself. */
   readonly until: number;
   /** When the API server is asked again: a deleted pod's token must not live on in a cache. */
@@ -58,14 +60,15 @@ export class Tokens {
     const { now, proxyOf } = this.#options;
     const key = hash(token);
     let known = this.#known.get(key);
-    if (!known || known.askAgain <= now() || known.until <= now()) {
+    const proxyNow = ({ account, pod }: Known) => proxyOf(namespaceOf(account), pod);
+    if (!known || known.askAgain <= now() || known.until <= now() || known.proxy !== proxyNow(known)?.id) {
       this.#known.delete(key);
       const asked = await this.#ask(token, signal);
       if ("refused" in asked) return asked;
       known = asked;
       this.#remember(key, known);
     }
-    const proxy = proxyOf(namespaceOf(known.account), known.pod);
+    const proxy = proxyNow(known);
     if (!proxy)
       return {
         refused: `the token's pod ${namespaceOf(known.account)}/${known.pod} is not known here, or has no sidecar`,
@@ -84,9 +87,11 @@ export class Tokens {
     const pod = verdict.extra[POD_NAME]?.[0];
     if (pod === undefined) return { refused: "the token is not bound to a pod" };
     const now = this.#options.now();
+    const of = identity(account[1] as string, account[2] as string);
     return {
-      account: identity(account[1] as string, account[2] as string),
+      account: of,
       pod,
+      proxy: this.#options.proxyOf(namespaceOf(of), pod)?.id,
       until: expiry(token, now),
       askAgain: now + BELIEVED,
     };

@@ -23,6 +23,34 @@ test("a proxy gets its own configuration only, whatever it says it is", async ()
   expect(a.model.received.find(({ type }) => type === "SDS")!.removed).toEqual(["key-of-bob"]);
 });
 
+test("a proxy that says it is somebody else is refused with a sentence; what no one can read is no claim", async () => {
+  const contradicts = ({ identity }: { identity: string }, node: string) =>
+    node === "whoever" && identity === "ns/bob" ? "it says it is whoever, and it is ns/bob" : undefined;
+  const w = await world({ contradicts });
+  for (const name of ["alice", "bob"]) w.cache.set(name, mesh());
+  await whole(w.client(alice));
+  expect(await w.client(bob).ended).toEqual({
+    code: Status.UNAUTHENTICATED,
+    details: "it says it is whoever, and it is ns/bob",
+  });
+});
+
+test("a proxy of another account that bears the same id ends nobody's stream; one of the same account does", async () => {
+  let identity = "ns/alice";
+  const w = await world({ authenticate: () => ({ proxy: { id: "same", identity } }) });
+  w.cache.set("same", mesh());
+  const first = w.client(alice);
+  await whole(first);
+  identity = "evil/bob";
+  const second = w.client(bob);
+  await whole(second);
+  expect(w.server.status().map((one) => one.identity)).toEqual(["ns/alice", "evil/bob"]);
+  await whole(w.client(bob));
+  expect((await second.ended).code).toBe(Status.ABORTED);
+  w.cache.set("same", { ...mesh(), EDS: mesh(2).EDS });
+  await first.until(has("EDS", 2));
+});
+
 test.each<[string, () => Promise<Pair | undefined>, RegExp]>([
   ["of another CA", () => other.issue("alice"), /UNABLE_TO_|SELF_SIGNED/],
   ["that has expired", () => ca.issue("alice", { from: -2000, to: -1000 }), /CERT_HAS_EXPIRED/],
@@ -46,9 +74,12 @@ test("a proxy that is not known to `authenticate` is refused with its sentence",
   });
 });
 
-test("when who a proxy is cannot be checked, it may try again", async () => {
+test("when who a proxy is cannot be checked, it may try again; the log says so once, without a stack", async () => {
   const w = await world({ authenticate: () => Promise.reject(new Error("the API server is away")) });
-  expect((await w.client(alice).ended).code).toBe(Status.UNAVAILABLE);
+  for (let i = 0; i < 3; i++) expect((await w.client(alice).ended).code).toBe(Status.UNAVAILABLE);
+  const said = w.lines.filter((line) => line.includes("the API server is away"));
+  expect(said.length).toBe(1);
+  expect(said[0]).not.toContain("identity.test.ts");
 });
 
 /** By token alone. */

@@ -160,10 +160,10 @@ function talk(first: Resources) {
   stream.secrets([]);
   stream.resources(first);
   const ask = (type: Type, ...subscribe: string[]) =>
-    stream.receive({ typeUrl: TYPE_URLS[type], request: request({ subscribe }) });
+    stream.receive({ node: "", typeUrl: TYPE_URLS[type], request: request({ subscribe }) });
   const answer = (type: Type, error?: string) => {
     const { nonce } = sent.findLast((response) => response.type === type)!;
-    stream.receive({ typeUrl: TYPE_URLS[type], request: request({ nonce, error }) });
+    stream.receive({ node: "", typeUrl: TYPE_URLS[type], request: request({ nonce, error }) });
   };
   const connect = () => {
     for (const type of TYPES) ask(type, ...(type === "CDS" || type === "LDS" ? [] : first[type].keys()));
@@ -262,7 +262,7 @@ describe("waiting has an end", () => {
       log: createLog("silent"),
       write: (bytes) => sent.push(bytes) > 0,
     });
-    stream.receive({ typeUrl: TYPE_URLS.CDS, request: request() });
+    stream.receive({ node: "", typeUrl: TYPE_URLS.CDS, request: request() });
     stream.resources(target);
     expect(sent).toHaveLength(0);
     stream.secrets([]);

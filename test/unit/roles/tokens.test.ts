@@ -16,6 +16,7 @@ const good: TokenVerdict = {
 function tokens(verdict: TokenVerdict = good, accountOfPod = identity("shop", "buyer")) {
   let now = 1_000_000;
   let asked = 0;
+  let id: string | undefined = "u-1";
   const subject = new Tokens({
     reviewer: {
       reviewToken: () => {
@@ -24,12 +25,18 @@ function tokens(verdict: TokenVerdict = good, accountOfPod = identity("shop", "b
       },
     },
     proxyOf: (namespace, pod) =>
-      namespace === "shop" && pod === "buyer-1" ? { id: "u-1", identity: accountOfPod } : undefined,
+      namespace === "shop" && pod === "buyer-1" && id !== undefined ? { id, identity: accountOfPod } : undefined,
     now: () => now,
     capacity: 2,
   });
   const ask = (text = token(5000)) => subject.authenticate(`Bearer ${text}`, signal);
-  return { subject, ask, asked: () => asked, wait: (ms: number) => void (now += ms) };
+  return {
+    subject,
+    ask,
+    asked: () => asked,
+    wait: (ms: number) => void (now += ms),
+    become: (next: string | undefined) => void (id = next),
+  };
 }
 
 test("a token of the pod's own account is accepted until it ends", async () => {
@@ -49,6 +56,26 @@ test("an answer is believed for a minute, not beyond the token's end, and not fo
   wait(2_000);
   await ask(token(1062));
   expect(asked()).toBe(4);
+});
+
+test("the token of a deleted pod does not pass for that of a new pod of its name: the API server is asked again", async () => {
+  const { ask, asked, become } = tokens();
+  await ask();
+  become("u-2");
+  await ask();
+  expect(asked()).toBe(2);
+  await ask();
+  expect(asked()).toBe(2);
+});
+
+test("a pod that is heard of later than its token is asked about once more, then known", async () => {
+  const { ask, asked, become } = tokens();
+  become(undefined);
+  expect(await ask()).toHaveProperty("refused");
+  become("u-1");
+  expect(await ask()).toHaveProperty("proxy");
+  await ask();
+  expect(asked()).toBe(2);
 });
 
 test.each([
