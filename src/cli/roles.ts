@@ -57,6 +57,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
       client: await connect(process.env),
       log: createLog(text(flags, "logLevel") as LogLevel),
       namespace: text(flags, "namespace"),
+      meshName: text(flags, "meshName"),
       trustDomain: text(flags, "trustDomain"),
       clusterDomain: text(flags, "clusterDomain"),
       caSecret: text(flags, "caSecret"),

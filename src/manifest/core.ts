@@ -42,8 +42,9 @@ export function namespace(reader: Reader, object: Raw, place: Place): Namespace 
     }
     return on ?? false;
   };
+  const by = labels[LABEL_MONITORED_BY];
   const monitored =
-    Boolean(labels[LABEL_MONITORED_BY]) &&
+    (place.mesh === undefined ? Boolean(by) : by === place.mesh) &&
     labels[LABEL_IGNORE] === undefined &&
     !SYSTEM_NAMESPACES.includes(place.name);
   return { name: place.name, monitored, inject: toggle(ANNOTATION_INJECTION), metrics: toggle(ANNOTATION_METRICS) };

@@ -32,7 +32,13 @@ export function refOf(object: unknown): ObjectRef {
 /** Owns the table in which equal workloads become one object. Each source has one. */
 export class Decoder {
   readonly #workloads = new Map<string, WeakRef<Workload>>();
+  readonly #mesh: string | undefined;
   #sweepAt = 1_000;
+
+  /** `mesh`: only namespaces of this mesh are in it; those of any mesh when absent. */
+  constructor({ mesh }: { readonly mesh?: string | undefined } = {}) {
+    this.#mesh = mesh;
+  }
 
   /** Never throws, whatever it is given. */
   decode(object: unknown): Decoded {
@@ -87,6 +93,7 @@ export class Decoder {
       uid: text(metadata["uid"]),
       created: text(metadata["creationTimestamp"]),
       intern: this.#intern,
+      mesh: this.#mesh,
     };
     const value = entry.decode(reader, object, place);
     // The table pairs each kind with its own decoder; that is what the cast says.

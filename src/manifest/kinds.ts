@@ -20,6 +20,8 @@ export interface Place {
   readonly created: string;
   /** The one object for this content. */
   readonly intern: (workload: Omit<Workload, "key">) => Workload;
+  /** The mesh that is looked at; undefined for any. */
+  readonly mesh?: string | undefined;
 }
 
 export interface KindEntry<K extends Kind = Kind> {

@@ -2,9 +2,11 @@
  * `heddle cleanup`: removes what the control plane made while it ran, after the chart is gone. Whatever is not there is well.
  */
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
-import { LEASES, metadataOf, SECRETS, type Name, type Resource } from "../sources/kubernetes/resource.ts";
+import { LEASES, SECRETS, type Name, type Resource } from "../sources/kubernetes/resource.ts";
 import type { Log } from "../telemetry/log.ts";
+import { copiesOf } from "./ca-spread.ts";
 import { CONFIG_MAPS } from "./cluster.ts";
+import { MESH_CONFIG, MESH_CONFIGS } from "./mesh-config.ts";
 
 export interface CleanupOptions {
   readonly client: KubernetesClient;
@@ -13,9 +15,6 @@ export interface CleanupOptions {
   readonly caSecret: string;
   readonly caConfigMap: string;
 }
-
-const NAMESPACES: Resource = { group: "", version: "v1", plural: "namespaces" };
-const MESH_CONFIGS: Resource = { group: "config.openservicemesh.io", version: "v1alpha2", plural: "meshconfigs" };
 
 /** Rejects when something could not be removed, after everything was tried. */
 export async function cleanup(
@@ -30,14 +29,13 @@ export async function cleanup(
       failed.push(`${resource.plural} ${name.namespace ?? ""}/${name.name}: ${String(error)}`);
     }
   };
-  for (let next = ""; ;) {
-    const page = await client.list(NAMESPACES, { limit: 500, ...(next ? { next } : {}) }, signal);
-    for (const item of page.items)
-      await remove(CONFIG_MAPS, { namespace: metadataOf(item, "name"), name: caConfigMap });
-    next = page.next;
-    if (next === "") break;
-  }
-  await remove(MESH_CONFIGS, { namespace, name: "osm-mesh-config" });
+  // What cannot be listed cannot be removed either; the rest can.
+  const copies = await copiesOf(client, caConfigMap, signal).catch((error: unknown) => {
+    failed.push(`copies of the CA's certificate: ${String(error)}`);
+    return [];
+  });
+  for (const namespace of copies) await remove(CONFIG_MAPS, { namespace, name: caConfigMap });
+  await remove(MESH_CONFIGS, { namespace, name: MESH_CONFIG });
   await remove(LEASES, { namespace, name: "heddle-controller" });
   await remove(SECRETS, { namespace, name: caSecret });
   client.close();

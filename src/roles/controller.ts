@@ -7,11 +7,9 @@ import { startDashboard } from "../dashboard/server.ts";
 import { readableResources } from "../cli/xds-json.ts";
 import { proxyRows } from "../cli/rows.ts";
 import { VERSION } from "../cli/version.ts";
-import { realClock, Settle } from "../lib/settle.ts";
+import { Settle } from "../lib/settle.ts";
 import { serve, type ControlPlane } from "../serve.ts";
-import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
-import { isConflict, isNotFound } from "../sources/kubernetes/errors.ts";
 import { Leadership } from "../sources/kubernetes/lease.ts";
 import { KubernetesSource } from "../sources/kubernetes/source.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -20,7 +18,9 @@ import { reviewObject } from "../validator/review.ts";
 import { Validator } from "../validator/validate.ts";
 import type { Kind } from "../world/types.ts";
 import { keepCaBundle } from "./ca-bundle.ts";
-import { aborted, CONFIG_MAPS, VALIDATING } from "./cluster.ts";
+import { spreadCa } from "./ca-spread.ts";
+import { aborted, VALIDATING } from "./cluster.ts";
+import { followPreset } from "./mesh-config.ts";
 import { secretStore } from "./secret-store.ts";
 import { LATER, StatusWriter } from "./status-writer.ts";
 import { subjectsOf } from "./subjects.ts";
@@ -30,6 +30,7 @@ export interface ControllerOptions {
   readonly client: KubernetesClient;
   readonly log: Log;
   readonly namespace: string;
+  readonly meshName: string;
   readonly trustDomain: string;
   readonly clusterDomain: string;
   readonly caSecret: string;
@@ -60,11 +61,11 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
   const { client, log, namespace, trustDomain, clusterDomain } = options;
   const metrics = createMetrics();
   const ending = new AbortController();
-  await presetMeshConfig(options, ending.signal);
+  await followPreset({ client, log, namespace, preset: options.presetConfigMap }, ending.signal);
   const source = new KubernetesSource({
     client,
     log,
-    scope: { meshConfigNamespace: namespace },
+    scope: { meshConfigNamespace: namespace, meshName: options.meshName },
     ended: (kind, end) => metrics.watchEnds.inc({ kind, end }),
   });
   const store = secretStore({ client, namespace, name: options.caSecret, signal: ending.signal });
@@ -135,37 +136,6 @@ export const serverNames = (
   `ads.${trustDomain}`,
 ];
 
-/** What values of the chart say of the mesh's settings, where nobody has made any yet: an edited object is never overwritten. */
-async function presetMeshConfig(
-  { client, namespace, presetConfigMap, log }: ControllerOptions,
-  signal: AbortSignal,
-): Promise<void> {
-  const resource = { group: "config.openservicemesh.io", version: "v1alpha2", plural: "meshconfigs" };
-  try {
-    const preset = await client.get(CONFIG_MAPS, { namespace, name: presetConfigMap }, signal);
-    const data = (preset?.["data"] ?? {}) as Record<string, string>;
-    const text = data["preset-mesh-config.json"];
-    if (text === undefined) return;
-    const metadata = { name: "osm-mesh-config", namespace };
-    await client.create(
-      resource,
-      {
-        apiVersion: "config.openservicemesh.io/v1alpha2",
-        kind: "MeshConfig",
-        metadata,
-        spec: JSON.parse(text) as unknown,
-      },
-      signal,
-    );
-    log.info("made MeshConfig osm-mesh-config of the chart's values");
-  } catch (error) {
-    if (!isConflict(error))
-      log.warn("could not make MeshConfig osm-mesh-config: the defaults hold until there is one", {
-        error: String(error),
-      });
-  }
-}
-
 async function startValidator(
   { client, log, namespace, validator, clusterDomain, trustDomain }: ControllerOptions,
   plane: ControlPlane,
@@ -234,7 +204,11 @@ function lead(
       unfollow();
       write.stop();
     });
-    void spreadCa({ client, log, plane, name: caConfigMap }, term);
+    const certificate = plane.authority.bundle.pem;
+    void spreadCa(
+      { client, log, store: plane.store, ready: () => plane.ready(), name: caConfigMap, manager: MANAGER, certificate },
+      term,
+    );
   });
   leadership.onLost(() => {
     metrics.leading.set(0);
@@ -246,48 +220,3 @@ function lead(
 /** The version in which each kind is followed. */
 const servedOf = (source: KubernetesSource): ReadonlyMap<Kind, string> =>
   new Map(source.states().flatMap((state) => ("version" in state ? [[state.kind, state.version] as const] : [])));
-
-/** Sidecars verify the control plane by this ConfigMap of their namespace: kept right in every namespace of the mesh. */
-async function spreadCa(
-  { client, log, plane, name }: { client: KubernetesClient; log: Log; plane: ControlPlane; name: string },
-  term: AbortSignal,
-): Promise<void> {
-  const data = { "ca.crt": plane.authority.bundle.pem };
-  const written = new Set<string>();
-  let lap = 0;
-  while (!term.aborted) {
-    // A ConfigMap that somebody deletes is there again within a minute.
-    if (lap++ % 60 === 0) written.clear();
-    for (const { name: namespace, monitored } of plane.store.world.tables.Namespace.get("")?.values() ?? []) {
-      if (!monitored || written.has(namespace) || term.aborted) continue;
-      try {
-        await client.apply(
-          CONFIG_MAPS,
-          { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace }, data },
-          { manager: MANAGER, force: true },
-          term,
-        );
-        written.add(namespace);
-      } catch (error) {
-        if (!term.aborted && !isNotFound(error))
-          log.warn("could not write the CA's certificate into a namespace", { namespace, error: String(error) });
-      }
-    }
-    await changed(plane, term);
-  }
-}
-
-/** Resolves when a namespace may have come, at the latest after a second. */
-const changed = (plane: ControlPlane, term: AbortSignal): Promise<void> => {
-  const before = plane.store.world.tables.Namespace;
-  return new Promise((resolve) => {
-    const ending = new AbortController();
-    const unfollow = plane.store.follow(() => {
-      if (plane.store.world.tables.Namespace !== before) ending.abort();
-    });
-    void pause(realClock, 1_000, AbortSignal.any([term, ending.signal])).then(() => {
-      unfollow();
-      resolve();
-    });
-  });
-};

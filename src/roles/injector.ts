@@ -24,6 +24,7 @@ export interface InjectorOptions {
   readonly client: KubernetesClient;
   readonly log: Log;
   readonly namespace: string;
+  readonly meshName: string;
   readonly trustDomain: string;
   readonly clusterDomain: string;
   readonly caSecret: string;
@@ -52,7 +53,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
   const source = new KubernetesSource({
     client,
     log,
-    scope: { kinds: ["Namespace", "MeshConfig"], meshConfigNamespace: namespace },
+    scope: { kinds: ["Namespace", "MeshConfig"], meshConfigNamespace: namespace, meshName: options.meshName },
   });
   const authority = await Authority.start(
     { trustDomain },
@@ -94,7 +95,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
             settings: settings(options, store.world, version),
             namespace:
               store.world.tables.Namespace.get("")?.get(request.namespace) ??
-              (await lookUp(client, request.namespace, ending.signal)),
+              (await lookUp(options, request.namespace, ending.signal)),
             uuid: randomUUID(),
           }),
       },
@@ -142,10 +143,14 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
 }
 
 /** A namespace that was made a moment ago may not have been heard of yet. */
-async function lookUp(client: KubernetesClient, name: string, signal: AbortSignal): Promise<Namespace | undefined> {
+async function lookUp(
+  { client, meshName }: InjectorOptions,
+  name: string,
+  signal: AbortSignal,
+): Promise<Namespace | undefined> {
   const object = await client.get({ group: "", version: "v1", plural: "namespaces" }, { name }, signal);
   if (!object) return undefined;
-  const [change] = new Decoder().decode({ apiVersion: "v1", kind: "Namespace", ...object }).changes;
+  const [change] = new Decoder({ mesh: meshName }).decode({ apiVersion: "v1", kind: "Namespace", ...object }).changes;
   return change?.kind === "Namespace" ? change.value : undefined;
 }
 

@@ -23,8 +23,11 @@ export interface Event {
 export class Refused extends Error {
   readonly code: number;
   readonly reason: string;
-  constructor(code: number, reason: string, message = reason) {
+  /** Fields that others own, as `.spec.a`. */
+  readonly fields: readonly string[];
+  constructor(code: number, reason: string, message = reason, fields: readonly string[] = []) {
     super(message);
+    this.fields = fields;
     this.code = code;
     this.reason = reason;
   }
@@ -122,14 +125,26 @@ export class Collection {
     const wanted = leaves(subresource ? { status } : { ...rest, metadata: { labels, annotations } });
     const owners = this.#owners.get(key) ?? new Map<string, Json>();
     const now = leaves(before ?? {});
-    if (!force)
-      for (const [other, owned] of owners)
-        for (const path of Object.keys(wanted))
-          if (other !== manager && path in owned && JSON.stringify(now[path]) !== JSON.stringify(wanted[path]))
-            throw new Refused(409, "Conflict", `Apply failed with 1 conflict: conflict with "${other}": ${path}`);
+    const taken = [...owners].flatMap(([other, owned]) =>
+      Object.keys(wanted).filter(
+        (path) => other !== manager && path in owned && JSON.stringify(now[path]) !== JSON.stringify(wanted[path]),
+      ),
+    );
+    if (!force && taken.length > 0) {
+      const fields = taken.map((path) => `.${(JSON.parse(path) as string[]).join(".")}`);
+      throw new Refused(
+        409,
+        "Conflict",
+        `Apply failed with ${fields.length} conflict(s): ${fields.join(", ")}`,
+        fields,
+      );
+    }
+    // Whoever forces takes the field from those who had it.
+    for (const [other, owned] of owners) if (other !== manager) for (const path of taken) delete owned[path];
+    const shared = (path: string): boolean => [...owners].some(([other, owned]) => other !== manager && path in owned);
     const result = copy(before ?? { apiVersion: object["apiVersion"], kind: object["kind"], metadata: given });
     for (const path of Object.keys(owners.get(manager) ?? {}))
-      if (!(path in wanted) && (path.startsWith('["status"') ? subresource : !subresource))
+      if (!(path in wanted) && !shared(path) && (path.startsWith('["status"') ? subresource : !subresource))
         setLeaf(result, path, undefined);
     for (const [path, value] of Object.entries(wanted)) setLeaf(result, path, value);
     owners.set(manager, wanted);

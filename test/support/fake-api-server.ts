@@ -69,6 +69,7 @@ interface OpenWatch {
 const BUILT_IN: readonly CollectionSpec[] = [
   { group: "coordination.k8s.io", versions: ["v1"], plural: "leases", kind: "Lease", namespaced: true },
   { group: "", versions: ["v1"], plural: "secrets", kind: "Secret", namespaced: true },
+  { group: "", versions: ["v1"], plural: "configmaps", kind: "ConfigMap", namespaced: true },
 ];
 
 export class FakeApiServer {
@@ -220,10 +221,11 @@ export class FakeApiServer {
         this.#answer(seen, body, response, fault);
       }
     } catch (error) {
-      const { code, reason, message } = error instanceof Refused ? error : new Refused(500, "Bug", String(error));
+      const { code, reason, message, fields } =
+        error instanceof Refused ? error : new Refused(500, "Bug", String(error));
       response
         .writeHead(code, { "content-type": "application/json" })
-        .end(JSON.stringify(statusOf(code, reason, message)));
+        .end(JSON.stringify(statusOf(code, reason, message, fields)));
     }
     this.#look();
   }

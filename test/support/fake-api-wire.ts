@@ -13,13 +13,18 @@ export const isOwn = (group: string): boolean => group === "" || !group.includes
 
 export const line = (type: string, object: Json): string => `${JSON.stringify({ type, object })}\n`;
 
-export const statusOf = (code: number, reason: string, message: string): Json => ({
+export const statusOf = (code: number, reason: string, message: string, conflicts: readonly string[] = []): Json => ({
   kind: "Status",
   apiVersion: "v1",
   status: "Failure",
   code,
   reason,
   message,
+  ...(conflicts.length === 0
+    ? {}
+    : {
+        details: { causes: conflicts.map((field) => ({ reason: "FieldManagerConflict", message: "conflict", field })) },
+      }),
 });
 
 export async function bodyOf(request: IncomingMessage): Promise<Json> {

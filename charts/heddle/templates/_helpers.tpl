@@ -38,7 +38,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Labels and annotations of a Deployment's pods: the user's, and ours, which win. */}}
+{{/* Labels and annotations of a Deployment's pods: the user's, and ours, which win. `.annotations` are further ones of ours. */}}
 {{- define "heddle.podMetadata" -}}
 {{- $labels := include "heddle.labels" . | fromYaml -}}
 {{- $own := dict "app" .app "meshName" .values.meshName -}}
@@ -46,7 +46,7 @@ seccompProfile:
 labels:
   {{- mergeOverwrite dict .part.podLabels $labels $own | toYaml | nindent 2 }}
 annotations:
-  {{- mergeOverwrite $annotations .part.podAnnotations | toYaml | nindent 2 }}
+  {{- mergeOverwrite $annotations .part.podAnnotations (.annotations | default dict) | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* Where a Deployment's pods go. `.part` is its values, `.app` its label. */}}

@@ -11,12 +11,22 @@ export class ApiError extends Error {
   readonly reason: string;
   /** Milliseconds that the server asks to wait. */
   readonly retryAfter: number | undefined;
+  /** Of a refused server-side apply: the fields that somebody else owns, as `.spec.traffic.enableEgress`. */
+  readonly conflicts: readonly string[];
 
-  constructor(status: number, reason: string, message: string, retryAfter?: number, cause?: unknown) {
+  constructor(
+    status: number,
+    reason: string,
+    message: string,
+    retryAfter?: number,
+    cause?: unknown,
+    conflicts: readonly string[] = [],
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.status = status;
     this.reason = reason;
     this.retryAfter = retryAfter;
+    this.conflicts = conflicts;
   }
 }
 
@@ -63,8 +73,16 @@ export function refusal(what: string, status: number, body: unknown, retryAfterH
     reason,
     `${what}: the API server answered ${status} ${reason}${said ? `: ${said.replace(/\.$/, "")}` : ""}.${advice(status)}`,
     Number.isFinite(seconds) && seconds >= 0 ? seconds * 1_000 : undefined,
+    undefined,
+    conflictsOf((details as Record<string, unknown>)["causes"]),
   );
 }
+
+const conflictsOf = (causes: unknown): string[] =>
+  (Array.isArray(causes) ? causes : []).flatMap((cause: unknown) => {
+    const { reason, field } = (cause ?? {}) as Record<string, unknown>;
+    return reason === "FieldManagerConflict" && typeof field === "string" ? [field] : [];
+  });
 
 const REASONS: Readonly<Record<number, string>> = {
   400: "BadRequest",

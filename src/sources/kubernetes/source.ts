@@ -25,6 +25,8 @@ export interface Scope {
   readonly kinds?: readonly Kind[];
   /** MeshConfig counts in this namespace alone, the control plane's; in every namespace when absent. */
   readonly meshConfigNamespace?: string;
+  /** Namespaces of another mesh are not in this one; those of any mesh are when absent. */
+  readonly meshName?: string;
 }
 
 export interface KubernetesSourceOptions {
@@ -53,7 +55,7 @@ export type WatchState = KindState & {
 
 export class KubernetesSource {
   readonly #options: KubernetesSourceOptions;
-  readonly #decoder = new Decoder();
+  readonly #decoder: Decoder;
   readonly #holdings: Holding[] = [];
   readonly #watches: { kind: Kind; selection: Selection; watch: KindWatch }[] = [];
   #sink: Sink | undefined;
@@ -64,6 +66,7 @@ export class KubernetesSource {
 
   constructor(options: KubernetesSourceOptions) {
     this.#options = options;
+    this.#decoder = new Decoder({ mesh: options.scope?.meshName });
   }
 
   /** Resolves when every kind that the cluster has was read and told, or the signal came; goes on following until the signal. */

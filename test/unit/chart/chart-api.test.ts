@@ -206,6 +206,12 @@ describe.skipIf(missing)("the chart", () => {
     const maps = "/api/v1/namespaces/shop/configmaps";
     const secrets = `/api/v1/namespaces/${PLACE}/secrets`;
     const secret = (name: string) => ({ apiVersion: "v1", kind: "Secret", metadata: { name } });
+    const configs = `/apis/config.openservicemesh.io/v1alpha2/namespaces/${PLACE}/meshconfigs`;
+    const config = {
+      apiVersion: "config.openservicemesh.io/v1alpha2",
+      kind: "MeshConfig",
+      metadata: { name: "osm-mesh-config" },
+    };
 
     test("suffice the controller", async () => {
       const allowed = async (method: string, path: string, body?: unknown, contentType?: string) => {
@@ -226,11 +232,10 @@ describe.skipIf(missing)("the chart", () => {
       await allowed("GET", `${secrets}/osm-ca-bundle`);
       await allowed("PATCH", `${maps}/heddle-ca?fieldManager=heddle`, apply("heddle-ca", { "ca.crt": "x" }), APPLY);
       await allowed("GET", `/api/v1/namespaces/${PLACE}/configmaps/preset-mesh-config`);
-      await allowed("POST", `/apis/config.openservicemesh.io/v1alpha2/namespaces/${PLACE}/meshconfigs`, {
-        apiVersion: "config.openservicemesh.io/v1alpha2",
-        kind: "MeshConfig",
-        metadata: { name: "osm-mesh-config" },
-      });
+      await allowed("GET", "/api/v1/configmaps?fieldSelector=metadata.name%3Dheddle-ca");
+      await allowed("DELETE", `${maps}/heddle-ca`);
+      for (const spec of [{}, { traffic: { enableEgress: true } }])
+        await allowed("PATCH", `${configs}/osm-mesh-config?fieldManager=heddle`, { ...config, spec }, APPLY);
       const leases = `/apis/coordination.k8s.io/v1/namespaces/${PLACE}/leases`;
       await allowed("POST", leases, {
         apiVersion: "coordination.k8s.io/v1",
@@ -292,8 +297,11 @@ describe.skipIf(missing)("the chart", () => {
         ["POST", maps, apply("other", {})],
         ["POST", maps, apply("heddle-ca", {})],
         ["GET", `${maps}/heddle-ca`],
-        ["DELETE", `${maps}/heddle-ca`],
+        ["DELETE", `${maps}/other`],
         ["GET", maps],
+        ["GET", "/api/v1/configmaps"],
+        ["PATCH", `${configs}/other?fieldManager=heddle`, { ...config, metadata: { name: "other" } }, APPLY],
+        ["DELETE", `${configs}/osm-mesh-config`],
         ["DELETE", "/api/v1/namespaces/shop"],
         ["POST", policies, policy("access.smi-spec.io/v1alpha3", "TrafficTarget", "x", {})],
         ["DELETE", `${policies}/x`],

@@ -279,6 +279,33 @@ describe("OSM's values", () => {
   });
 });
 
+test("a change of the mesh's settings starts controllers anew, which put it into MeshConfig; nothing else does", async () => {
+  const templates = async (values: object) => {
+    const objects = await render({ values });
+    return ["osm-controller", "osm-injector"].map((name) => at(one(objects, "Deployment", name), "spec", "template"));
+  };
+  const [controller, injector] = await templates({});
+  const [changed, same] = await templates({ meshConfig: { traffic: { enableEgress: true } } });
+  expect(same).toEqual(injector);
+  expect(changed).not.toEqual(controller);
+  expect(await templates({ prometheusRule: { enabled: true } })).toEqual([controller, injector]);
+});
+
+test("the sidecar's image can be pinned by a digest, beside its tag or without one", async () => {
+  const digest = `sha256:${"b".repeat(64)}`;
+  const argument = async (image: object) => {
+    const injector = one(await render({ values: { sidecar: { image } } }), "Deployment", "osm-injector");
+    const all = at(injector, "spec", "template", "spec", "containers", 0, "args") as string[];
+    return all.find((one) => one.startsWith("--envoy-image="));
+  };
+  expect(await argument({})).toBe("--envoy-image=envoyproxy/envoy:distroless-v1.40.0");
+  expect(await argument({ digest })).toBe(`--envoy-image=envoyproxy/envoy:distroless-v1.40.0@${digest}`);
+  expect(await argument({ tag: "", digest })).toBe(`--envoy-image=envoyproxy/envoy@${digest}`);
+  const { code, err } = await template({ values: { sidecar: { image: { digest: "sha256:short" } } } });
+  expect(code).not.toBe(0);
+  expect(err).toMatch(/sidecar[./]image[./]digest/);
+});
+
 test("every value is documented", () => {
   const page = readFileSync(join(ROOT, "docs/helm-values.md"), "utf8");
   const values = load(readFileSync(join(CHART, "values.yaml"), "utf8")) as Record<string, object | string | boolean>;

@@ -153,6 +153,20 @@ endpoints:
       metrics,
     });
   });
+
+  test("of two meshes each sees its own namespaces, and a mesh without a name all of them", () => {
+    const seen = (mesh: string | undefined) =>
+      ["osm", "other"].map((by) => {
+        const metadata = { name: "ns", labels: { "openservicemesh.io/monitored-by": by } };
+        const decoded = new Decoder({ mesh }).decode({ apiVersion: "v1", kind: "Namespace", metadata });
+        return (value(decoded) as { monitored: boolean }).monitored;
+      });
+    expect([seen("osm"), seen("other"), seen(undefined)]).toEqual([
+      [true, false],
+      [false, true],
+      [true, true],
+    ]);
+  });
 });
 
 describe("MeshConfig", () => {

@@ -1,0 +1,148 @@
+/** The CA's certificate in the mesh's namespaces, and gone from those that left it: against a fake API server. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { spreadCa } from "../../../src/roles/ca-spread.ts";
+import { cleanup } from "../../../src/roles/cleanup.ts";
+import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
+import { silent } from "../../../src/telemetry/log.ts";
+import { Store } from "../../../src/world/store.ts";
+import { gone, namespace, pod, workload } from "../../support/build.ts";
+import { FakeApiServer } from "../../support/fake-api-server.ts";
+import { until } from "../../support/live-mesh.ts";
+
+let server: FakeApiServer;
+let client: KubernetesClient;
+let store: Store;
+const stop = { current: new AbortController() };
+let whole: boolean;
+
+beforeEach(async () => {
+  server = await FakeApiServer.start();
+  client = new KubernetesClient({ config: { server: server.url, namespace: "default" } });
+  store = new Store();
+  stop.current = new AbortController();
+  whole = true;
+});
+afterEach(async () => {
+  stop.current.abort();
+  client.close();
+  await server.stop();
+});
+
+/** As the leader does. A minute of its is 60 times `every`. */
+const lead = (certificate = "PEM", every = 1): void =>
+  void spreadCa(
+    { client, log: silent, store, ready: () => whole, name: "heddle-ca", manager: "test", certificate, every },
+    stop.current.signal,
+  );
+const copies = (): string[] => [...server.of("configmaps").objects.keys()].sort();
+const until$ = (...wanted: string[]): Promise<unknown> =>
+  until(`there is ${wanted.join(" and ") || "none"}`, () => JSON.stringify(copies()) === JSON.stringify(wanted));
+const left = (name: string) => namespace(name, { monitored: false });
+
+test("a namespace that joins gets it, and one that leaves loses it", async () => {
+  store.apply([namespace("shop"), namespace("other"), left("outside")]);
+  lead();
+  await until$("other/heddle-ca", "shop/heddle-ca");
+  expect(server.of("configmaps").objects.get("shop/heddle-ca")).toMatchObject({
+    metadata: { labels: { "app.kubernetes.io/part-of": "heddle" } },
+    data: { "ca.crt": "PEM" },
+  });
+  store.apply([left("shop")]);
+  await until$("other/heddle-ca");
+  store.apply([namespace("shop")]);
+  await until$("other/heddle-ca", "shop/heddle-ca");
+});
+
+test("it stays where pods still have sidecars, until the last one is gone", async () => {
+  const [meshed, plain] = [workload("shop/a"), workload("shop/b", { meshed: false })];
+  const last = pod("shop/a-1", meshed);
+  store.apply([namespace("shop"), last, pod("shop/b-1", plain)]);
+  lead();
+  await until$("shop/heddle-ca");
+  store.apply([left("shop"), namespace("next")]);
+  await until$("next/heddle-ca", "shop/heddle-ca");
+  store.apply([gone(last)]);
+  await until$("next/heddle-ca");
+});
+
+test("nothing is removed before the cluster has been read to the end", async () => {
+  whole = false;
+  store.apply([namespace("shop")]);
+  lead();
+  await until$("shop/heddle-ca");
+  store.apply([left("shop"), namespace("next")]);
+  await until$("next/heddle-ca", "shop/heddle-ca");
+  whole = true;
+  await until$("next/heddle-ca");
+});
+
+test("a new leader removes what an earlier one left behind, and nothing of somebody else's", async () => {
+  const copy = (place: string, labels: object) =>
+    server.of("configmaps").create({ metadata: { name: "heddle-ca", namespace: place, labels }, data: {} });
+  copy("left", { "app.kubernetes.io/part-of": "heddle" });
+  copy("theirs", {});
+  store.apply([left("left"), left("theirs"), namespace("shop")]);
+  lead();
+  await until$("shop/heddle-ca", "theirs/heddle-ca");
+});
+
+test("a copy that somebody changes or deletes is right again within a minute", async () => {
+  store.apply([namespace("a"), namespace("b")]);
+  lead();
+  await until$("a/heddle-ca", "b/heddle-ca");
+  const map = server.of("configmaps");
+  map.delete("a/heddle-ca");
+  map.put({ ...map.objects.get("b/heddle-ca"), data: { "ca.crt": "forged" } });
+  await until$("a/heddle-ca", "b/heddle-ca");
+  await until(
+    "it is right",
+    () => JSON.stringify(map.objects.get("b/heddle-ca")?.["data"]) === JSON.stringify({ "ca.crt": "PEM" }),
+  );
+});
+
+test("when nothing changes nothing is written for a minute", async () => {
+  store.apply([namespace("shop")]);
+  lead("PEM", 60_000);
+  await until$("shop/heddle-ca");
+  store.apply([pod("shop/a-1", workload("shop/a"))]);
+  store.apply([namespace("next")]);
+  await until$("next/heddle-ca", "shop/heddle-ca");
+  expect(server.requests.filter(({ method }) => method === "PATCH")).toHaveLength(2);
+  expect(server.requests.filter(({ method }) => method === "GET")).toHaveLength(1);
+});
+
+test("the clean-up removes copies, settings, Lease and root of trust, and nothing else", async () => {
+  const own = { "app.kubernetes.io/part-of": "heddle" };
+  const at = (place: string, name: string, labels: object = own) => ({ metadata: { namespace: place, name, labels } });
+  for (const place of ["a", "b"]) server.of("configmaps").create(at(place, "heddle-ca"));
+  server.of("configmaps").create(at("theirs", "heddle-ca", {}));
+  server.of("configmaps").create(at("a", "else"));
+  for (const place of ["heddle-system", "a"]) server.of("secrets").create(at(place, "osm-ca-bundle"));
+  server.of("leases").create(at("heddle-system", "heddle-controller"));
+  server.of("meshconfigs").create(at("heddle-system", "osm-mesh-config"));
+  const options = {
+    client,
+    log: silent,
+    namespace: "heddle-system",
+    caSecret: "osm-ca-bundle",
+    caConfigMap: "heddle-ca",
+  };
+  await cleanup(options, stop.current.signal);
+  expect(copies()).toEqual(["a/else", "theirs/heddle-ca"]);
+  expect([...server.of("secrets").objects.keys()]).toEqual(["a/osm-ca-bundle"]);
+  for (const plural of ["leases", "meshconfigs"]) expect(server.of(plural).objects.size, plural).toBe(0);
+});
+
+test("the clean-up tries everything, and then says what it could not remove", async () => {
+  server.of("secrets").create({ metadata: { namespace: "heddle-system", name: "osm-ca-bundle" } });
+  server.fault = ({ path }) => (path.includes("configmaps") ? { status: 403 } : undefined);
+  const options = {
+    client,
+    log: silent,
+    namespace: "heddle-system",
+    caSecret: "osm-ca-bundle",
+    caConfigMap: "heddle-ca",
+  };
+  await expect(cleanup(options, stop.current.signal)).rejects.toThrow(/could not be removed: copies of the CA's/);
+  expect(server.of("secrets").objects.size).toBe(0);
+});
