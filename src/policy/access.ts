@@ -3,7 +3,8 @@
  */
 import { identity, type Identity } from "../world/names.ts";
 import type { HTTPRouteGroup, Problem, RuleRef, TCPRoute, TrafficTarget } from "../world/types.ts";
-import type { InboundPort, Protocol, RouteMatch, Rule } from "./ir.ts";
+import type { InboundPort, RouteMatch, Rule } from "./ir.ts";
+import type { DeclaredPort } from "./ports.ts";
 import { fault, hint } from "./problem.ts";
 import { routesOf } from "./routes.ts";
 
@@ -177,26 +178,26 @@ const sortMatches = (matches: readonly RouteMatch[]): readonly RouteMatch[] =>
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
- * The rules that hold on one port of the destination (smi-semantics, rows 19 to 22).
- * @param httpPorts - the destination's pod ports that speak HTTP: they decide whether a TCPRoute beside HTTP rules limits them
+ * The rules that hold on one port of the destination (docs/smi.md, rows 19 to 22).
+ * @param tcpPorts - the destination's pod ports that speak TCP for sure: they decide whether a TCPRoute limits the HTTP rules beside it
  */
 export function rulesFor(
   grants: readonly Grant[],
-  port: number,
-  protocol: Protocol,
-  httpPorts: readonly number[],
+  { port, protocol, unclear }: Omit<DeclaredPort, "services">,
+  tcpPorts: ReadonlySet<number>,
 ): readonly Rule[] {
   const rules: Rule[] = [];
   for (const grant of grants) {
     if (grant.port !== undefined && grant.port !== port) continue;
     const { target, sources } = grant;
     const named = names(grant, port);
-    if (protocol !== "http") {
-      if (named) rules.push({ target, sources });
-    } else if (grant.http === undefined) {
+    if (grant.http === undefined) {
       // Row 20: HTTP is TCP, so a target with TCPRoutes alone allows every request on the ports that they name.
       if (named) rules.push({ target, sources });
-    } else if (grant.http.length > 0 && (named || !limitsHttp(grant, httpPorts))) {
+    } else if (protocol !== "http") {
+      // What may be HTTP after all, HTTP rules cannot be held against: they are not passed by.
+      if (named && !unclear) rules.push({ target, sources });
+    } else if (grant.http.length > 0 && (named || !limitsHttp(grant, tcpPorts))) {
       rules.push({ target, sources, matches: grant.http });
     }
   }
@@ -206,9 +207,12 @@ export function rulesFor(
 const names = (grant: Grant, port: number): boolean =>
   grant.tcp === "all" || (grant.tcp !== undefined && grant.tcp.includes(port));
 
-/** Row 21: TCPRoutes beside HTTP rules limit these to the ports named, if any of those speaks HTTP. One that is missing might do so: nothing opens wider for its absence. */
-const limitsHttp = (grant: Grant, httpPorts: readonly number[]): boolean =>
-  grant.tcpUnknown || httpPorts.some((port) => names(grant, port));
+/**
+ * Row 21: TCPRoutes beside HTTP rules limit these to the ports named, unless all of them speak TCP. One that is missing, and a port
+ * that the destination does not have (any more), might speak HTTP: nothing opens wider for its absence.
+ */
+const limitsHttp = (grant: Grant, tcpPorts: ReadonlySet<number>): boolean =>
+  grant.tcpUnknown || (Array.isArray(grant.tcp) && grant.tcp.some((port) => !tcpPorts.has(port)));
 
 /** Hints on grants that are honoured and probably not meant, once the destination's ports are known. */
 export function portHints(
@@ -222,9 +226,19 @@ export function portHints(
     if (grant.port !== undefined) named.set(grant.port, "spec.destination.port");
     for (const port of grant.tcp === "all" ? [] : (grant.tcp ?? [])) named.set(port, "spec.rules");
     for (const [number, path] of named) {
-      if (ports.some((p) => p.port === number) || !servicePorts.has(number)) continue;
-      const message = `port ${number} is a Service's port; rules count on the pods' ports, and no pod of the destination has it. Name the Service's targetPort.`;
-      problems.push(hint("service-port", "TrafficTarget", grant, path, message));
+      if (ports.some((p) => p.port === number)) continue;
+      const limited =
+        grant.http && grant.port === undefined ? " HTTP rules of this target count on its named ports only." : "";
+      const [code, message] = servicePorts.has(number)
+        ? ([
+            "service-port",
+            `port ${number} is a Service's port; rules count on the pods' ports, and no pod of the destination has it.${limited} Name the Service's targetPort.`,
+          ] as const)
+        : ([
+            "unknown-port",
+            `no Service stands before port ${number} of the destination's pods: nothing is open there.${limited} Correct the number, or add the Service.`,
+          ] as const);
+      problems.push(hint(code, "TrafficTarget", grant, path, message));
     }
     if (grant.http !== undefined || grant.tcp === undefined) continue;
     const open = new Set(ports.filter((p) => p.protocol === "http" && names(grant, p.port)).map((p) => p.port));

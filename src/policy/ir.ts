@@ -79,6 +79,8 @@ export interface InboundPort {
   /** The pod's port. */
   readonly port: number;
   readonly protocol: Protocol;
+  /** It may speak HTTP after all, for its Services disagree or name a protocol that nobody knows: targets with HTTP rules do not open it. */
+  readonly unclear?: true;
   /** Services behind which the port stands, by name. */
   readonly services: readonly ServiceName[];
   /** Who may do what. Empty: nobody. */

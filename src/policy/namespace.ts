@@ -39,7 +39,7 @@ export interface Part {
 }
 
 interface Account {
-  /** By `port/protocol`. */
+  /** By the port's `keyOf`. */
   readonly rules: ReadonlyMap<string, readonly Rule[]>;
   /** Whoever may do anything. */
   readonly callers: ReadonlySet<Identity>;
@@ -219,14 +219,11 @@ export class NamespaceCompiler {
     const lists = this.#declaredLists.get(account, ports);
     return this.#accounts.get(account, [grants, lists, permissive], () => {
       const all = lists.flat();
-      const httpPorts = all.filter((p) => p.protocol === "http").map((p) => p.port);
+      const tcpPorts = new Set(all.map((p) => p.port));
+      for (const { port, protocol, unclear } of all) if (protocol === "http" || unclear) tcpPorts.delete(port);
       const rules = new Map<string, readonly Rule[]>();
-      for (const { port, protocol } of all) {
-        rules.set(
-          `${port}/${protocol}`,
-          permissive ? OPEN : Object.freeze(rulesFor(grants, port, protocol, httpPorts)),
-        );
-      }
+      for (const port of all)
+        rules.set(keyOf(port), permissive ? OPEN : Object.freeze(rulesFor(grants, port, tcpPorts)));
       const callers = new Set([...rules.values()].flat().flatMap((rule) => rule.sources ?? []));
       const servicePorts = new Set(
         workloads.flatMap((w) => (serving.get(w) ?? []).flatMap((s) => s.ports.map((p) => p.port))),
@@ -238,7 +235,7 @@ export class NamespaceCompiler {
 
   #group({ identity, metrics }: Workload, declared: Declared, accounts: ReadonlyMap<Identity, Account>): Inbound {
     const group = `${identity}/${declared.group}` as GroupName;
-    const rules = declared.ports.map((p) => accounts.get(identity)?.rules.get(`${p.port}/${p.protocol}`) ?? NOBODY);
+    const rules = declared.ports.map((p) => accounts.get(identity)?.rules.get(keyOf(p)) ?? NOBODY);
     const inbound = this.#inbound.get(group, [declared.hash, ...rules], () =>
       declared.ports.map((p, i) => ({ ...p, access: rules[i] ?? NOBODY })),
     );
@@ -264,6 +261,8 @@ export class NamespaceCompiler {
       memo.sweep();
   }
 }
+
+const keyOf = ({ port, protocol, unclear }: DeclaredPort): string => `${port}/${protocol}${unclear ? "/unclear" : ""}`;
 
 /** The old map if the new one holds the same, in the same order. */
 function kept<K, V>(before: ReadonlyMap<K, V> | undefined, now: ReadonlyMap<K, V>): ReadonlyMap<K, V> {

@@ -12,6 +12,8 @@ import { podPort, protocolOf } from "./services.ts";
 export interface DeclaredPort {
   readonly port: number;
   readonly protocol: Protocol;
+  /** It may speak HTTP after all: Services disagree, or name a protocol that nobody knows. `protocol` is TCP then. */
+  readonly unclear?: true;
   readonly services: readonly ServiceName[];
 }
 
@@ -25,28 +27,35 @@ export interface Declared {
 
 /** The ports of a workload behind these Services, in order of their numbers. */
 export function declaredPorts(workload: Workload, services: readonly Service[]): Declared {
-  const ports = new Map<number, { protocol: Protocol; services: ServiceName[] }>();
+  const ports = new Map<number, { protocol: Protocol; unclear: boolean; services: ServiceName[] }>();
   for (const service of services) {
     for (const port of service.ports) {
       const number = port.protocol === "TCP" ? podPort(port, workload) : undefined;
       if (number === undefined) continue;
-      const protocol = protocolOf(port) ?? "tcp";
+      const said = protocolOf(port);
+      const protocol = said ?? "tcp";
       const known = ports.get(number);
-      if (!known) ports.set(number, { protocol, services: [service.name] });
+      if (!known) ports.set(number, { protocol, unclear: said === undefined, services: [service.name] });
       else {
         if (!known.services.includes(service.name)) known.services.push(service.name);
+        known.unclear ||= said === undefined || (known.protocol === "http") !== (protocol === "http");
         known.protocol = narrower(known.protocol, protocol);
       }
     }
   }
   const declared = [...ports]
     .sort(([a], [b]) => a - b)
-    .map(([port, { protocol, services: names }]) => ({ port, protocol, services: names.sort() }));
+    .map(([port, { protocol, unclear, services: names }]) => ({
+      port,
+      protocol,
+      ...(unclear ? { unclear: true as const } : {}),
+      services: names.sort(),
+    }));
   const group = contentHash({ declared, metrics: workload.metrics }).slice(0, 10);
   return { ports: declared, hash: contentHash(declared), group };
 }
 
-/** Where two Services disagree about a pod's port, it is taken as TCP, which HTTP rules do not open. */
+/** Where two Services disagree about a pod's port, it is taken as TCP, and opened by targets without HTTP rules only. */
 const narrower = (a: Protocol, b: Protocol): Protocol =>
   a === b ? a : a === "tcp-server-first" || b === "tcp-server-first" ? "tcp-server-first" : "tcp";
 
@@ -67,7 +76,10 @@ export function conflicts(
         if (!first) seen.set(number, { protocol, service });
         else if (first.protocol !== protocol) {
           const about = { namespace: namespaceOf(service.name), name: localName(service.name) };
-          const message = `pods' port ${number} is ${protocol} here and ${first.protocol} in Service "${localName(first.service.name)}": it is treated as TCP, which HTTP rules do not open. Declare one protocol.`;
+          const taken = [protocol, first.protocol].includes("http")
+            ? "TCP, and a target with HTTP rules does not open it"
+            : "tcp-server-first";
+          const message = `pods' port ${number} is ${protocol} here and ${first.protocol} in Service "${localName(first.service.name)}": it is treated as ${taken}. Declare one protocol.`;
           problems.set(
             `${service.name}/${i}`,
             fault("protocol-conflict", "Service", about, `spec.ports[${i}]`, message),

@@ -102,7 +102,7 @@ export function backing(service: Service, workloads: readonly Workload[]): Backi
     }
     const protocol = protocolOf(port);
     if (protocol === undefined) {
-      const message = `appProtocol "${port.appProtocol}" is not known here: the port is treated as plain TCP, so only a TCPRoute opens it.`;
+      const message = `appProtocol "${port.appProtocol}" is not known here: the port is treated as plain TCP, and only a target with TCPRoutes and no HTTP rules opens it.`;
       problems.push(hint("unknown-protocol", "Service", about, `${path}.appProtocol`, message));
     }
     const numbers = workloads.map((w) => podPort(port, w)).filter((n) => n !== undefined);

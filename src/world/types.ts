@@ -69,6 +69,7 @@ export const PROBLEM_CODES = {
   "bad-regex": "a regular expression that RE2 rejects",
   "lowercase-method": "a method in lower case, which no request has",
   "service-port": "a port number that only a Service has, not its pods",
+  "unknown-port": "a port number that neither the destination's pods nor their Services have",
   "tcp-on-http": "a TCPRoute that opens every request on an HTTP port",
   "udp-route": "a UDPRoute in a TrafficTarget",
   // services

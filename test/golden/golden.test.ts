@@ -36,6 +36,12 @@ const xdsOf = (resources: Resources): string => yaml(Object.fromEntries(TYPES.ma
 /** `ns/account/hash` → `ns-account-hash`. */
 const fileOf = (group: string): string => `xds/${group.replaceAll("/", "-")}.yaml`;
 
+test("snapshots stay few and small", () => {
+  const files = readdirSync(GOLDEN, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile() && entry.name.endsWith(".yaml"));
+  expect(files.length).toBeLessThanOrEqual(60);
+  for (const { parentPath, name } of files) expect(readFileSync(join(parentPath, name), "utf8").split("\n").length, name).toBeLessThanOrEqual(700);
+});
+
 test.each(CASES)("golden %s", (name) => {
   const folder = join(GOLDEN, name);
   const found = readCase(name, TRUST);

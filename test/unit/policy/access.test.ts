@@ -359,6 +359,17 @@ describe("ports", () => {
     expect(allowed(["UDPRoute broken", "HTTPRouteGroup all"]).open).toEqual([8080, 9090]);
   });
 
+  test("row 21: a port that is named and not there may be HTTP, so the HTTP rules count on named ports only: no Service that goes opens another port", () => {
+    const rules = ["HTTPRouteGroup all", "TCPRoute r"];
+    const { open, mesh } = allowed(rules, undefined, tcpRoute("a/r", [5432, 7000]));
+    expect(open).toEqual([5432]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual(["hint unknown-port spec.rules"]);
+    const one = service("a/one", { selector: { app: "api" }, ports: [{ port: 70, targetPort: 7000 }] });
+    expect(allowed(rules, undefined, tcpRoute("a/r", [7000]), one).open).toEqual([]);
+    expect(allowed(rules, undefined, tcpRoute("a/r", [7000]), one).mesh.access("a/api", 7000)).toHaveLength(1);
+    expect(allowed(rules, undefined, tcpRoute("a/r", [7000])).open).toEqual([]);
+  });
+
   test("row 21: a TCPRoute of which a port could not be read might have named any: HTTP rules count on those that it names", () => {
     const rules = ["HTTPRouteGroup all", "TCPRoute r"];
     expect(allowed(rules, undefined, tcpRoute("a/r", [5432], true)).open).toEqual([5432]);

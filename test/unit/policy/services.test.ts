@@ -110,6 +110,36 @@ describe("row 24: what a port speaks", () => {
     }
   });
 
+  test("a port that may speak HTTP after all is opened by TCPRoutes alone, never past the HTTP rules beside them", () => {
+    const unclear = {
+      disagreeing: service("a/raw", { selector: { app: "api" }, ports: [{ port: 80, appProtocol: "tcp" }] }),
+      unknown: service("a/api", { ports: [{ port: 80, appProtocol: "htpp" }] }),
+    };
+    for (const [what, change] of Object.entries(unclear)) {
+      const mesh = meshOf(
+        app("a/api"),
+        change,
+        routeGroup("a/g", [{ name: "m", pathRegex: "/public" }]),
+        tcpRoute("a/r", [80]),
+        target("a/both", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g", "TCPRoute r"] }),
+        target("a/tcp", { to: "a/api", from: ["b/web"], rules: ["TCPRoute r"] }),
+      );
+      expect(mesh.port("a/api", 80), what).toMatchObject({ protocol: "tcp", unclear: true });
+      expect(mesh.allowed("a/api", 80), what).toEqual(["b/web: all"]);
+    }
+    // That the server talks first is about TCP only.
+    const first = service("a/first", { selector: { app: "db" }, ports: [{ port: 80, appProtocol: "mysql" }] });
+    const mesh = meshOf(
+      app("a/db", { ports: [{ port: 80, appProtocol: "tcp" }] }),
+      first,
+      tcpRoute("a/r", [80]),
+      routeGroup("a/g", [{ name: "m" }]),
+      target("a/both", { to: "a/db", from: ["a/web"], rules: ["HTTPRouteGroup g", "TCPRoute r"] }),
+    );
+    expect(mesh.allowed("a/db", 80)).toEqual(["a/web: all"]);
+    expect(mesh.about("Service", "a/first")[0]?.message).toContain("it is treated as tcp-server-first. Declare one");
+  });
+
   test("UDP passes by", () => {
     const mesh = meshOf(pods(workload("a/api")), service("a/api", { ports: [{ port: 53, protocol: "UDP" }] }));
     expect(mesh.policy("a/api").inbound).toEqual([]);
@@ -203,7 +233,7 @@ test("every code that policy may report is reported by one bad world, in words t
       { name: "two" },
     ]),
     tcpRoute("a/all"),
-    tcpRoute("a/service-port", [1000]),
+    tcpRoute("a/service-port", [1000, 4]),
     target("b/elsewhere", { to: "a/api", from: ["a/web"], rules: ["TCPRoute all"] }),
     target("a/nobody", { to: "a/api", from: [], rules: [] }),
     target("a/bad", { to: { kind: "Pod", name: "x", namespace: "a" }, from: [], rules: [] }),
