@@ -7,11 +7,12 @@ import { Compiler } from "./policy/compile.ts";
 import type { Mesh } from "./policy/ir.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
-import { namespaceOf, type GroupName, type Identity } from "./world/names.ts";
+import { dualStackGroup, groupOfDualStack, namespaceOf, type GroupName, type Identity } from "./world/names.ts";
 import type { Store } from "./world/store.ts";
 import type { Pod, Problem } from "./world/types.ts";
 import type { World } from "./world/world.ts";
 import { Builder, missing, type Built } from "./xds/build.ts";
+import { dualStack, singleStack } from "./xds/dual-stack.ts";
 import { changedServices } from "./xds/endpoints.ts";
 import type { Resources } from "./xds/resource.ts";
 import type { Trust } from "./xds/tls.ts";
@@ -68,6 +69,8 @@ export class Pipeline implements Inspect {
   readonly #settle: Settle;
   readonly #followers = new Set<Follower>();
   readonly #watchers = new Set<(path: "policy" | "endpoints") => void>();
+  /** Groups with a proxy, now or before, whose pod has an IPv6 address. */
+  readonly #dualStack = new Set<GroupName>();
   #waiting: { revision: number; resolve: () => void }[] = [];
   #mesh: Mesh | undefined;
   #problems: readonly Problem[] = [];
@@ -121,7 +124,9 @@ export class Pipeline implements Inspect {
     return { compiled: this.#compiler.made, built: this.#builder.built };
   }
   resources(group: GroupName): Resources | undefined {
-    return this.#builder.resources(group);
+    const plain = groupOfDualStack(group);
+    const found = this.#builder.resources(plain ?? group);
+    return found && (plain ? dualStack(found) : this.#singleStack(found));
   }
 
   /** Resolves when this revision of the store, or a later one, is published. */
@@ -135,7 +140,8 @@ export class Pipeline implements Inspect {
    * proxy id and account is known. The answer ends it.
    */
   follow(proxyId: string, identity: Identity, changed: (group: GroupName | undefined) => void): () => void {
-    const follower: Follower = { proxyId, identity, changed, group: this.#groupOf(proxyId, identity) };
+    const follower: Follower = { proxyId, identity, changed, group: undefined };
+    follower.group = this.#groupOf(follower);
     this.#followers.add(follower);
     changed(follower.group);
     return () => this.#followers.delete(follower);
@@ -219,7 +225,7 @@ export class Pipeline implements Inspect {
   }
 
   #publish({ changed, removed }: Built): number {
-    const { publication, tamper, log, metrics } = this.#options;
+    const { publication, log, metrics } = this.#options;
     for (const [group, resources] of changed) {
       const absent = missing(resources);
       if (absent.length > 0) {
@@ -230,10 +236,24 @@ export class Pipeline implements Inspect {
         );
         continue;
       }
-      publication.set(group, tamper ? tamper(group, resources) : resources);
+      this.#give(group, resources);
     }
-    for (const group of removed) publication.delete(group);
+    for (const group of removed) {
+      publication.delete(group);
+      if (this.#dualStack.delete(group)) publication.delete(dualStackGroup(group));
+    }
     return changed.size;
+  }
+
+  #give(group: GroupName, resources: Resources): void {
+    const { publication, tamper } = this.#options;
+    const given = tamper ? tamper(group, resources) : resources;
+    publication.set(group, this.#singleStack(given));
+    if (this.#dualStack.has(group)) publication.set(dualStackGroup(group), dualStack(given));
+  }
+
+  #singleStack(resources: Resources): Resources {
+    return this.#builder.hasIPv6 ? singleStack(resources) : resources;
   }
 
   #done(world: World, revision: number, path: "policy" | "endpoints"): void {
@@ -252,16 +272,26 @@ export class Pipeline implements Inspect {
   }
 
   #refresh(follower: Follower): void {
-    const group = this.#groupOf(follower.proxyId, follower.identity);
+    const group = this.#groupOf(follower);
     if (group === follower.group) return;
     follower.group = group;
     follower.changed(group);
   }
 
-  #groupOf(proxyId: string, identity: Identity): GroupName | undefined {
+  #groupOf({ proxyId, identity, group: before }: Follower): GroupName | undefined {
     const pods = this.#options.store.world.tables.Pod.get(namespaceOf(identity));
     const pod = pods && podByProxy(pods, proxyId);
-    return pod?.workload.identity === identity ? this.#mesh?.groupOf.get(pod.workload.key) : undefined;
+    const group = pod?.workload.identity === identity ? this.#mesh?.groupOf.get(pod.workload.key) : undefined;
+    if (!pod || !group) return undefined;
+    // Where it listens depends on its addresses: without knowing them it is given nothing yet, and keeps what it has.
+    if (pod.ips.length === 0) return before;
+    if (!pod.ips.some((ip) => ip.includes(":"))) return group;
+    if (!this.#dualStack.has(group)) {
+      this.#dualStack.add(group);
+      const resources = this.#builder.resources(group);
+      if (resources && missing(resources).length === 0) this.#give(group, resources);
+    }
+    return dualStackGroup(group);
   }
 }
 

@@ -129,6 +129,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
           imagePullPolicy: text(flags, "imagePullPolicy") as "IfNotPresent",
           drainSeconds: number(flags, "sidecarDrainSeconds"),
           applicationHoldSeconds: number(flags, "applicationHoldSeconds"),
+          ipv6: process.env["KUBERNETES_SERVICE_HOST"]?.includes(":") ?? false,
         },
         signal,
       );

@@ -54,7 +54,7 @@ export interface InjectorSettings {
   readonly privilegedInit: boolean;
   /** OSM's `localProxyMode`: at which address applications listen. */
   readonly localProxyMode: "Localhost" | "PodIP";
-  /** Whether pods' addresses may be IPv6: probes are then answered at both families. */
+  /** Whether pods' first addresses are IPv6, where the kubelet probes: it is then answered at both families. */
   readonly ipv6: boolean;
   readonly inboundPortExclusions: readonly number[];
   readonly outboundPortExclusions: readonly number[];

@@ -1,6 +1,7 @@
 /**
  * What every role in a cluster needs: the API server, as the pod's own ServiceAccount or (outside of a pod) by a kubeconfig.
  */
+import { networkInterfaces } from "node:os";
 import { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { inClusterConfig } from "../sources/kubernetes/cluster-config.ts";
 import { kubeconfig } from "../sources/kubernetes/kubeconfig.ts";
@@ -16,6 +17,12 @@ const webhooks = (plural: string): Resource => ({ group: "admissionregistration.
 export const MUTATING = webhooks("mutatingwebhookconfigurations");
 export const VALIDATING = webhooks("validatingwebhookconfigurations");
 export const CONFIG_MAPS: Resource = { group: "", version: "v1", plural: "configmaps" };
+
+/** Where roles listen: all addresses of the pod. `::` is both families, and cannot be had where the kernel has no IPv6. */
+export function allAddresses(interfaces: ReturnType<typeof networkInterfaces> = networkInterfaces()): string {
+  const all = Object.values(interfaces).flatMap((list) => list ?? []);
+  return all.some((one) => one.family === "IPv6" && !one.internal && one.scopeid === 0) ? "::" : "0.0.0.0";
+}
 
 /** Resolves when the signal comes. */
 export const aborted = (signal: AbortSignal): Promise<void> =>

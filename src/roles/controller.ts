@@ -19,7 +19,7 @@ import { Validator } from "../validator/validate.ts";
 import type { Kind } from "../world/types.ts";
 import { keepCaBundle } from "./ca-bundle.ts";
 import { spreadCa } from "./ca-spread.ts";
-import { aborted, VALIDATING } from "./cluster.ts";
+import { aborted, allAddresses, VALIDATING } from "./cluster.ts";
 import { followPreset } from "./mesh-config.ts";
 import { secretStore } from "./secret-store.ts";
 import { LATER, StatusWriter } from "./status-writer.ts";
@@ -54,7 +54,6 @@ const SMI_VERSIONS = {
   TrafficSplit: "split.smi-spec.io/v1alpha4",
   TrafficTarget: "access.smi-spec.io/v1alpha3",
 };
-const HOST = "0.0.0.0";
 
 /** Runs until the signal, then drains. Rejects when it cannot start. */
 export async function controller(options: ControllerOptions, signal: AbortSignal): Promise<void> {
@@ -80,9 +79,9 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
   plane = await serve({
     source,
     rootStore: store,
-    listen: { host: HOST, port: options.xdsPort },
+    listen: { host: allAddresses(), port: options.xdsPort },
     tokens: {
-      host: HOST,
+      host: allAddresses(),
       port: options.tokenPort,
       authenticate: (authorization, stop) => tokens.authenticate(authorization, stop),
     },
@@ -103,7 +102,7 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
       decode: readableResources,
       facts: { "/version": { version: VERSION, gitCommit: "", buildDate: "" }, "/smi/version": SMI_VERSIONS },
     },
-    open: { host: HOST, port: options.httpPort },
+    open: { host: allAddresses(), port: options.httpPort },
     listen: { port: options.httpPort + 1 },
     log,
   });
@@ -153,7 +152,7 @@ async function startValidator(
   });
   const judge = new Validator();
   const admission = await openAdmission({
-    host: HOST,
+    host: allAddresses(),
     port: validator.port,
     credentials: credentials(),
     log,

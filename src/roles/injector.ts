@@ -16,7 +16,7 @@ import type { Namespace } from "../world/types.ts";
 import { Store } from "../world/store.ts";
 import { settingsOf, type World } from "../world/world.ts";
 import { keepCaBundle } from "./ca-bundle.ts";
-import { aborted, MUTATING } from "./cluster.ts";
+import { aborted, allAddresses, MUTATING } from "./cluster.ts";
 import { serverNames } from "./controller.ts";
 import { secretStore } from "./secret-store.ts";
 
@@ -40,9 +40,9 @@ export interface InjectorOptions {
   readonly imagePullPolicy: InjectorSettings["imagePullPolicy"];
   readonly drainSeconds: number;
   readonly applicationHoldSeconds: number;
+  /** Whether the cluster's first family is IPv6: the kubelet then probes pods there. */
+  readonly ipv6: boolean;
 }
-
-const HOST = "0.0.0.0";
 
 /** Runs until the signal, then lets what is being answered be answered. Rejects when it cannot start. */
 export async function injector(options: InjectorOptions, signal: AbortSignal): Promise<void> {
@@ -81,7 +81,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
     privateKey: certificate.current.privateKey.revealPem(),
   });
   const admission = await openAdmission({
-    host: HOST,
+    host: allAddresses(),
     port: options.webhookPort,
     credentials: credentials(),
     log,
@@ -131,7 +131,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
       proxies: () => [],
       decode: () => ({}),
     },
-    open: { host: HOST, port: options.httpPort },
+    open: { host: allAddresses(), port: options.httpPort },
     log,
   });
   log.info("injecting", { port: admission.port });
@@ -181,6 +181,7 @@ function settings(options: InjectorOptions, world: World, version: number): Inje
     logLevel: envoyLogLevel,
     drainSeconds: options.drainSeconds,
     applicationHoldSeconds: options.applicationHoldSeconds,
+    ipv6: options.ipv6,
     ...(initResources === undefined ? {} : { initResources }),
   };
 }

@@ -20,6 +20,13 @@ export const identity = (namespace: string, serviceAccount: string): Identity =>
 export const serviceName = (namespace: string, name: string): ServiceName => `${namespace}/${name}` as ServiceName;
 export const podName = (namespace: string, name: string): PodName => `${namespace}/${name}` as PodName;
 
+const DUAL_STACK = "+ipv6";
+/** The proxies of a group whose pods have IPv6 addresses: they get the group's resources, and listen at both families. */
+export const dualStackGroup = (group: GroupName): GroupName => `${group}${DUAL_STACK}` as GroupName;
+/** The group of which a name of `dualStackGroup` is made; undefined for any other name. */
+export const groupOfDualStack = (name: GroupName): GroupName | undefined =>
+  name.endsWith(DUAL_STACK) ? (name.slice(0, -DUAL_STACK.length) as GroupName) : undefined;
+
 /** The part before the slash. */
 export const namespaceOf = (name: Identity | ServiceName | PodName): string => name.slice(0, name.indexOf("/"));
 /** The part behind the slash. */

@@ -57,6 +57,7 @@ export class Builder {
   /** Entries of the memos after the last sweep. */
   #swept = 0;
   #built: Record<string, number> = {};
+  #hasIPv6 = false;
   #state: State | undefined;
   /** To which groups the endpoints of the state's mesh go. */
   readonly #reaches = new Reaches();
@@ -68,7 +69,12 @@ export class Builder {
     return { ...this.#built };
   }
 
-  /** The resources of a group as last built. */
+  /** Whether any resource has, or had, an IPv6 address in it. */
+  get hasIPv6(): boolean {
+    return this.#hasIPv6;
+  }
+
+  /** The resources of a group as last built: with the addresses of both families. */
   resources(group: GroupName): Resources | undefined {
     return this.#state?.groups.get(group);
   }
@@ -334,6 +340,7 @@ export class Builder {
 
   #count(made: Resource): Resource {
     this.#built[made.type] = (this.#built[made.type] ?? 0) + 1;
+    if (made.withoutIPv6) this.#hasIPv6 = true;
     return made;
   }
 }

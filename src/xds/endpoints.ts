@@ -2,13 +2,14 @@
  * Endpoints: the fast path. One Service's slices → one load assignment a port.
  */
 import { ClusterLoadAssignment } from "../../gen/envoy/config/endpoint/v3/endpoint.ts";
+import type { Endpoint, LbEndpoint } from "../../gen/envoy/config/endpoint/v3/endpoint_components.ts";
 import type { MeshPort } from "../policy/ir.ts";
 import { sameItems } from "../lib/memo.ts";
-import type { ServiceName } from "../world/names.ts";
+import type { PodName, ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { tcpAddress } from "./message.ts";
-import { resource, type Resource } from "./resource.ts";
+import { isIPv6, resource, type Resource } from "./resource.ts";
 
 type Slices = readonly EndpointSlice[];
 const NONE: Slices = Object.freeze([]);
@@ -47,28 +48,49 @@ export function* changedServices(before: World, after: World): Generator<Service
   }
 }
 
-/** Ready endpoints of one port as `ip:port` pairs, sorted, without repeats. */
-export function addressesOf(
-  slices: Slices,
-  portName: string,
-): readonly { readonly ip: string; readonly port: number }[] {
-  const found = new Map<string, { ip: string; port: number }>();
+interface Place {
+  readonly ip: string;
+  readonly port: number;
+  readonly pod: PodName | undefined;
+}
+
+/** Ready endpoints of one port, sorted, without repeats. A pod with addresses of both families stands there twice. */
+export function addressesOf(slices: Slices, portName: string): readonly Place[] {
+  const found = new Map<string, Place>();
   for (const { ports, endpoints } of slices) {
     const port = ports.find((p) => p.name === portName)?.port;
     if (port === undefined) continue;
-    for (const { ip, ready } of endpoints) if (ready) found.set(`${ip} ${port}`, { ip, port });
+    for (const { ip, ready, pod } of endpoints) if (ready) found.set(`${ip} ${port}`, { ip, port, pod });
   }
-  return [...found.keys()].sort().map((key) => found.get(key) as { ip: string; port: number });
+  return [...found.keys()].sort().map((key) => found.get(key) as Place);
+}
+
+/** One endpoint a pod: with addresses of both families it gets no more than others' share of the requests. IPv4 first. */
+function endpointsOf(places: readonly Place[]): LbEndpoint[] {
+  const families = [...places].sort((a, b) => Number(isIPv6(a.ip)) - Number(isIPv6(b.ip)));
+  return [...Map.groupBy(families, ({ ip, port, pod }) => `${pod ?? ip} ${port}`).values()].map(([first, ...more]) => {
+    const { ip, port } = first as Place;
+    const additionalAddresses = more.map((other) => ({ address: tcpAddress(other.ip, other.port) }));
+    const value: Endpoint = {
+      address: tcpAddress(ip, port),
+      ...(additionalAddresses.length > 0 ? { additionalAddresses } : {}),
+    };
+    return { hostIdentifier: { $case: "endpoint", value } };
+  });
 }
 
 /** The load assignment of the cluster of one of a Service's ports. */
 export function loadAssignment(name: string, port: MeshPort, slices: Slices): Resource {
-  const lbEndpoints = addressesOf(slices, port.name).map((a) => ({
-    hostIdentifier: { $case: "endpoint" as const, value: { address: tcpAddress(a.ip, a.port) } },
-  }));
+  const places = addressesOf(slices, port.name);
+  const ipv4 = places.filter(({ ip }) => !isIPv6(ip));
+  return assignment(name, places, ipv4.length < places.length ? assignment(name, ipv4) : undefined);
+}
+
+function assignment(name: string, places: readonly Place[], withoutIPv6?: Resource): Resource {
+  const lbEndpoints = endpointsOf(places);
   const message: ClusterLoadAssignment = {
     clusterName: name,
     endpoints: lbEndpoints.length > 0 ? [{ locality: { zone: "local" }, lbEndpoints }] : [],
   };
-  return resource("EDS", name, ClusterLoadAssignment.encode(message).finish());
+  return resource("EDS", name, ClusterLoadAssignment.encode(message).finish(), [], withoutIPv6);
 }

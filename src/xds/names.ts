@@ -27,6 +27,7 @@ export const backendClusterName = ({ service, targetPort, spread }: Backend): st
   spread ? spreadClusterName(service, targetPort) : clusterName(service, targetPort);
 /** The application of this pod, on one of its ports, as one of its Services. */
 export const localClusterName = (service: ServiceName, port: number): string => `${service}|${port}|local`;
+export const isLocalCluster = (name: string): boolean => name.endsWith("|local");
 
 export const outboundRouteName = (port: number): string => `rds-outbound.${port}`;
 export const inboundRouteName = (port: number): string => `rds-inbound.${port}`;

@@ -23,7 +23,7 @@ import { httpConnectionManager } from "./http.ts";
 import { ORIGINAL_DST_FILTER, TLS_INSPECTOR_FILTER } from "./inbound.ts";
 import { any, seconds, tcpAddress } from "./message.ts";
 import * as names from "./names.ts";
-import { resource, type Reference, type Resource } from "./resource.ts";
+import { isIPv6, resource, type Reference, type Resource } from "./resource.ts";
 
 const REFUSAL =
   "no TrafficTarget lets this pod's ServiceAccount call %REQ(:AUTHORITY):200%, or there is no such Service in the mesh";
@@ -37,7 +37,23 @@ export interface OutboundListenerInput {
   readonly egress: boolean;
 }
 
-export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress }: OutboundListenerInput): Resource {
+export function outboundListener(input: OutboundListenerInput): Resource {
+  const { services, podsOf } = input;
+  const ipv4 = (addresses: readonly string[]) => addresses.filter((address) => !isIPv6(address));
+  const plain = () =>
+    listener({
+      ...input,
+      services: services.map((service) => ({ ...service, clusterIPs: ipv4(service.clusterIPs) })),
+      podsOf: (service, port) => ipv4(podsOf(service, port)),
+    });
+  const some = services.some((s) => [...s.clusterIPs, ...s.ports.flatMap((p) => podsOf(s, p))].some(isIPv6));
+  return listener(input, some ? plain() : undefined);
+}
+
+function listener(
+  { services, podsOf, httpPorts, tcpPorts, egress }: OutboundListenerInput,
+  withoutIPv6?: Resource,
+): Resource {
   const refs: Reference[] = [];
   const filterChains: FilterChain[] = [];
   const taken = new Set<string>();
@@ -63,7 +79,7 @@ export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress
   }
   if (egress) refs.push({ type: "CDS", name: names.PASSTHROUGH_CLUSTER });
   else filterChains.push(refusedHttp());
-  const listener: Listener = {
+  const message: Listener = {
     name: names.OUTBOUND_LISTENER,
     address: tcpAddress("0.0.0.0", names.OUTBOUND_PORT),
     trafficDirection: TrafficDirection.OUTBOUND,
@@ -73,7 +89,7 @@ export function outboundListener({ services, podsOf, httpPorts, tcpPorts, egress
     filterChains,
     ...(egress ? { defaultFilterChain: { name: "outbound-egress-filter-chain", filters: [passthrough()] } } : {}),
   };
-  return resource("LDS", names.OUTBOUND_LISTENER, Listener.encode(listener).finish(), refs);
+  return resource("LDS", names.OUTBOUND_LISTENER, Listener.encode(message).finish(), refs, withoutIPv6);
 }
 
 const http = (name: string, routes: { rds: string } | { inline: RouteConfiguration }): Filter =>
@@ -116,7 +132,7 @@ function tcpChain(
   };
 }
 
-const host = (address: string): CidrRange => ({ addressPrefix: address, prefixLen: address.includes(":") ? 128 : 32 });
+const host = (address: string): CidrRange => ({ addressPrefix: address, prefixLen: isIPv6(address) ? 128 : 32 });
 
 /** HTTP to a port that no Service of the mesh has is refused in words. */
 function refusedHttp(): FilterChain {

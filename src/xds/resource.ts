@@ -32,10 +32,19 @@ export interface Resource {
   readonly bytes: Uint8Array;
   /** What must be known to the proxy for this resource to work. */
   readonly refs: readonly Reference[];
+  /** Where the message has IPv6 addresses: the same without them, for proxies whose kernel may not have the family. */
+  readonly withoutIPv6?: Resource;
 }
 
-export const resource = (type: Type, name: string, bytes: Uint8Array, refs: readonly Reference[] = []): Resource =>
-  Object.freeze({ type, name, version: hash(bytes), bytes, refs });
+export const resource = (
+  type: Type,
+  name: string,
+  bytes: Uint8Array,
+  refs: readonly Reference[] = [],
+  withoutIPv6?: Resource,
+): Resource => Object.freeze({ type, name, version: hash(bytes), bytes, refs, ...(withoutIPv6 && { withoutIPv6 }) });
+
+export const isIPv6 = (address: string): boolean => address.includes(":");
 
 /** All resources of one type that a proxy may have, by name. Replaced when it changes, never mutated: an equal reference is no change. */
 export type ResourceMap = ReadonlyMap<string, Resource>;

@@ -60,20 +60,23 @@ export interface ServiceOptions {
   /** Default: `{ app: <name> }`; null: none. */
   readonly selector?: Readonly<Record<string, string>> | null;
   readonly clusterIP?: string;
+  /** In place of `clusterIP`: one for each family. */
+  readonly clusterIPs?: readonly string[];
   readonly headless?: boolean;
   readonly externalName?: string;
 }
 
 export function service(full: string, options: ServiceOptions = {}): Change {
   const { namespace: ns, name } = parts(full);
-  const { ports = [80], selector = { app: name }, headless = false, clusterIP = ipOf(full, 1), externalName } = options;
+  const { ports = [80], selector = { app: name }, headless = false, externalName } = options;
+  const { clusterIPs = [options.clusterIP ?? ipOf(full, 1)] } = options;
   return {
     kind: "Service",
     namespace: ns,
     name,
     value: {
       name: serviceName(ns, name),
-      clusterIPs: headless || externalName !== undefined ? [] : [clusterIP],
+      clusterIPs: headless || externalName !== undefined ? [] : clusterIPs,
       headless,
       ...(externalName === undefined ? {} : { externalName }),
       ...(selector ? { selector } : {}),
@@ -114,15 +117,15 @@ export function workload(of: string, options: WorkloadOptions = {}): Workload {
 export function pod(
   full: string,
   of: Workload,
-  more: { ready?: boolean; ip?: string; terminating?: boolean } = {},
+  more: { ready?: boolean; ips?: readonly string[]; terminating?: boolean } = {},
 ): Change {
   const { namespace: ns, name } = parts(full);
-  const { ready = true, ip = ipOf(full, 2), terminating = false } = more;
+  const { ready = true, ips = [ipOf(full, 2)], terminating = false } = more;
   return {
     kind: "Pod",
     namespace: ns,
     name,
-    value: { name: podName(ns, name), proxyId: `proxy-${ns}-${name}`, ips: [ip], workload: of, ready, terminating },
+    value: { name: podName(ns, name), proxyId: `proxy-${ns}-${name}`, ips, workload: of, ready, terminating },
   };
 }
 

@@ -12,10 +12,13 @@ import type { Json } from "./envoy-json.ts";
 export const envoyPath = async (): Promise<string> =>
   (await findEnvoy({ env: process.env, say: () => {}, root: false })).path;
 
+/** When something made for a test is to go. */
+export type Scope = (goes: () => void | Promise<void>) => void;
+
 /** A directory that goes with the test. */
-export function temporary(): string {
+export function temporary(scope: Scope = onTestFinished): string {
   const directory = mkdtempSync(join(tmpdir(), "heddle-envoy-test-"));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  scope(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
@@ -41,14 +44,23 @@ export function validate(envoy: string, bootstrap: Json): Verdict {
   return { accepted: status === 0, output, deprecated: deprecatedIn(output) };
 }
 
-/** An Envoy that runs until the test ends. */
+/** An Envoy that runs until the test ends, or as long as the scope that is given. */
 export class EnvoyProcess {
-  readonly directory = temporary();
-  readonly adminPath = join(this.directory, "admin");
-  readonly #logPath = join(this.directory, "log");
+  readonly directory: string;
+  readonly adminPath: string;
+  readonly #logPath: string;
+  readonly #scope: Scope;
   #child: ChildProcess | undefined;
 
-  start(envoy: string, bootstrap: Json): void {
+  constructor(scope: Scope = onTestFinished) {
+    this.#scope = scope;
+    this.directory = temporary(scope);
+    this.adminPath = join(this.directory, "admin");
+    this.#logPath = join(this.directory, "log");
+  }
+
+  /** @param before - what goes before the program's name, as `nsenter …` */
+  start(envoy: string, bootstrap: Json, before: readonly string[] = []): void {
     const path = join(this.directory, "bootstrap.json");
     writeFileSync(path, JSON.stringify(bootstrap));
     const flags = [
@@ -62,9 +74,10 @@ export class EnvoyProcess {
       "--log-path",
       this.#logPath,
     ];
-    const child = spawn(envoy, flags, { stdio: "ignore" });
+    const [program = envoy, ...args] = [...before, envoy, ...flags];
+    const child = spawn(program, args, { stdio: "ignore" });
     this.#child = child;
-    onTestFinished(async () => {
+    this.#scope(async () => {
       if (child.exitCode !== null) return;
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");

@@ -6,7 +6,9 @@ import { createLog } from "../../../src/telemetry/log.ts";
 import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { Store } from "../../../src/world/store.ts";
 import type { Change } from "../../../src/world/types.ts";
+import type { GroupName } from "../../../src/world/names.ts";
 import type { Resources } from "../../../src/xds/resource.ts";
+import { jsonOf } from "../../support/envoy-json.ts";
 import {
   account,
   app,
@@ -278,4 +280,51 @@ test("watchers hear of each publication, and metrics count what was made", async
   apply(store, slice("a/api", { "": 80 }, ["10.9.9.8"]));
   await pipeline.settled();
   expect(heard).toHaveLength(2);
+});
+
+describe("dual-stack", () => {
+  const followed = (pipeline: Pipeline, proxyId: string) => {
+    const groups: (string | undefined)[] = [];
+    pipeline.follow(proxyId, account("a/web"), (group) => groups.push(group));
+    return groups;
+  };
+  const web = (ips: readonly string[]) => pod("a/web-x", workload("a/web"), { ips });
+  const listener = (resources: Resources | undefined) => jsonOf(resources!.LDS.get("outbound-listener")!);
+
+  test("a proxy is given nothing until its pod's addresses are known, and by them what fits", async () => {
+    const { store, pipeline, published, start } = setUp();
+    apply(store, base, web([]));
+    start();
+    const groups = followed(pipeline, "proxy-a-web-x");
+    expect(groups).toEqual([undefined]);
+    apply(store, web(["10.2.0.1", "fd00::1"]));
+    await turn();
+    const name = groups.at(-1) ?? "";
+    expect(name).toMatch(/^a\/web\/.*\+ipv6$/);
+    expect(listener(published.get(name)).additionalAddresses).toHaveLength(1);
+    expect(pipeline.resources(name as GroupName)).toBe(published.get(name));
+    const plain = name.replace("+ipv6", "");
+    expect(listener(published.get(plain)).additionalAddresses ?? []).toEqual([]);
+    // Of an ended pod no addresses are known any more.
+    apply(store, web([]));
+    await turn();
+    expect(groups).toEqual([undefined, name]);
+  });
+
+  test("both are kept right, and go with their group", async () => {
+    const { store, pipeline, published, start, advance } = setUp();
+    apply(store, base, web(["fd00::1"]));
+    start();
+    const [name = ""] = followed(pipeline, "proxy-a-web-x");
+    const plain = name?.replace("+ipv6", "") ?? "";
+    const ips = (group: string) => JSON.stringify([...published.get(group)!.EDS.values()].map(jsonOf));
+    apply(store, slice("a/api", { "": 80 }, ["10.9.9.9", "fd00::99"]));
+    await turn();
+    expect([ips(name).includes("fd00::99"), ips(plain).includes("fd00::99")]).toEqual([true, false]);
+    expect([ips(name).includes("10.9.9.9"), ips(plain).includes("10.9.9.9")]).toEqual([true, true]);
+    apply(store, gone(web([])), ...pods(workload("a/web")).map(gone));
+    advance(20);
+    await pipeline.settled();
+    expect([...published.keys()].filter((group) => group.startsWith("a/web/"))).toEqual([]);
+  });
 });
