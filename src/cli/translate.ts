@@ -1,19 +1,14 @@
 /**
  * `heddle translate`: what a folder of manifests means, at each stage, with nothing running. The same pure functions as in a mesh.
  */
-import { stat } from "node:fs/promises";
 import { plain, REDACTED } from "../dashboard/plain.ts";
-import { Compiler } from "../policy/compile.ts";
 import type { Mesh } from "../policy/ir.ts";
-import { FilesSource } from "../sources/files/source.ts";
-import { silent } from "../telemetry/log.ts";
 import { spiffeId, type GroupName } from "../world/names.ts";
-import { Store } from "../world/store.ts";
-import type { Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { Builder } from "../xds/build.ts";
 import { OWN_CERTIFICATE } from "../xds/names.ts";
 import { EXIT, UserError } from "./errors.ts";
+import { loadFolder, type View } from "./load.ts";
 import { formatOf, printData } from "./output.ts";
 import { problemLine } from "./problem-line.ts";
 import { nearest } from "./text.ts";
@@ -31,45 +26,13 @@ export async function translate(dir: string, options: TranslateOptions): Promise
   if (stage === "world" && options.proxy !== undefined) {
     throw new UserError("--proxy goes with --stage ir or xds: the world is the same for every proxy.", EXIT.usage);
   }
-  const translation = await read(dir);
+  const translation = await loadFolder(dir);
   await printData(format, shown(translation, stage, options.proxy));
   process.stderr.write(translation.problems.map((p) => `${problemLine(p)}\n`).join(""));
   return translation.problems.some((p) => p.severity === "error") ? EXIT.problems : EXIT.ok;
 }
 
-export interface Translation {
-  readonly world: World;
-  readonly mesh: Mesh;
-  readonly problems: readonly Problem[];
-}
-
-/** Reads the folder once, as if every pod were running and ready. */
-export async function read(dir: string): Promise<Translation> {
-  const stats = await stat(dir).catch(() => undefined);
-  if (!stats) throw new UserError(`There is no folder ${dir}.`);
-  if (!stats.isDirectory()) throw new UserError(`${dir} is not a folder: give the folder that the manifests are in.`);
-  const store = new Store();
-  let problems: readonly Problem[] = [];
-  const source = new FilesSource({ dir, log: silent, subnets: SUBNETS, statuses: "assume-ready", watch: false });
-  await source.start(
-    {
-      apply: (changes) => store.apply(changes),
-      synced: () => {},
-      problems: (list) => {
-        problems = list;
-      },
-    },
-    new AbortController().signal,
-  );
-  const compiled = new Compiler().compile(store.world);
-  const placed = compiled.problems.map((problem) => ({ ...problem, ...source.locate(problem.object, problem.path) }));
-  return { world: store.world, mesh: compiled.mesh, problems: [...problems, ...placed] };
-}
-
-/** A mesh takes whatever is free; here the same input gives the same output. */
-const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
-
-function shown({ world, mesh }: Translation, stage: "world" | "ir" | "xds", proxy: string | undefined): unknown {
+function shown({ world, mesh }: View, stage: "world" | "ir" | "xds", proxy: string | undefined): unknown {
   if (stage === "world") return plain(world.tables);
   const groups = proxy === undefined ? [...mesh.groups.keys()] : groupsOf(mesh, world, proxy);
   if (stage === "ir") return plain(proxy === undefined ? mesh : groups.map((group) => mesh.groups.get(group)));

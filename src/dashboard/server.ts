@@ -25,6 +25,8 @@ export interface Shown {
   readonly pods: () => readonly unknown[];
   /** Rows of connected proxies, for the command line and `/debug/streams`. */
   readonly proxies: () => readonly unknown[];
+  /** The folder that the mesh is made of, as a whole path, where it is made of one. */
+  readonly folder?: string;
   /** What is told of the program at a path, as `/version`, beside health. */
   readonly facts?: Readonly<Record<string, unknown>>;
   /** A group's resources as Envoy's JSON. */
@@ -89,6 +91,7 @@ const API: Readonly<Record<string, Page["data"]>> = {
   "/api/proxies": ({ proxies }) => proxies(),
   "/api/services": ({ pipeline }) => [...(pipeline.mesh?.services.keys() ?? [])],
   "/api/problems": ({ problems }) => problems(),
+  "/api/folder": ({ folder }) => folder ?? null,
 };
 
 function xds({ pipeline, decode }: Shown, query: URLSearchParams): unknown {

@@ -3,7 +3,7 @@
  * Owns no pod: it may die and come back without one request noticing.
  */
 import { flushCompileCache } from "node:module";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileStore } from "../ca/file-store.ts";
 import { podRow, proxyRows } from "../cli/rows.ts";
 import { summarize } from "../cli/summary.ts";
@@ -109,6 +109,7 @@ async function start(options: Start): Promise<Running> {
           ),
       proxies: () => proxyRows(plane.proxies(), plane.store.world),
       decode: readableResources,
+      folder: resolve(options.dir),
     },
     listen: { port: options.debugPort },
     socket: join(options.runDir, "api.sock"),

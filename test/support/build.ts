@@ -2,7 +2,14 @@
  * Builders of worlds for tests: each gives changes with everything filled in that the test does not care about.
  */
 import { contentHash } from "../../src/lib/hash.ts";
-import { identity, podName, serviceName, type Identity, type ServiceName } from "../../src/world/names.ts";
+import {
+  identity,
+  podName,
+  serviceName,
+  type Identity,
+  type PodName,
+  type ServiceName,
+} from "../../src/world/names.ts";
 import {
   DEFAULT_SETTINGS,
   type Change,
@@ -30,6 +37,9 @@ function parts(full: string): { namespace: string; name: string } {
 export const account = (full: string): Identity => identity(parts(full).namespace, parts(full).name);
 /** `ns/svc`. */
 export const serviceRef = (full: string): ServiceName => serviceName(parts(full).namespace, parts(full).name);
+
+/** `ns/pod`. */
+export const podRef = (full: string): PodName => podName(parts(full).namespace, parts(full).name);
 
 export const flat = (...changes: readonly Changes[]): Change[] =>
   (changes as readonly unknown[]).flat(Infinity) as Change[];

@@ -1,0 +1,67 @@
+/**
+ * Which pods stand behind what, looked up once for each state of a world. Knows no policy.
+ */
+import type { Mesh, MeshPort, MeshService } from "../policy/ir.ts";
+import { podPort, selects } from "../policy/services.ts";
+import { localName, namespaceOf, type Identity, type PodName, type ServiceName } from "../world/names.ts";
+import type { Pod, Service, Workload } from "../world/types.ts";
+import type { World } from "../world/world.ts";
+
+const NO_WORKLOADS: readonly Workload[] = Object.freeze([]);
+const NO_PODS: readonly Pod[] = Object.freeze([]);
+
+export const serviceOf = (world: World, name: ServiceName): Service | undefined =>
+  world.tables.Service.get(namespaceOf(name))?.get(localName(name));
+
+export const podOf = (world: World, name: PodName): Pod | undefined =>
+  world.tables.Pod.get(namespaceOf(name))?.get(localName(name));
+
+const selected = new WeakMap<Service, { from: ReadonlyMap<string, Workload>; found: readonly Workload[] }>();
+
+/** Workloads that a Service selects, by identity and key. */
+export function selectedBy(world: World, service: Service): readonly Workload[] {
+  const from = world.workloads.get(namespaceOf(service.name));
+  if (!from) return NO_WORKLOADS;
+  const known = selected.get(service);
+  if (known?.from === from) return known.found;
+  const found = [...from.values()].filter((w) => selects(service, w.labels)).sort(byIdentity);
+  selected.set(service, { from, found });
+  return found;
+}
+
+const byIdentity = (a: Workload, b: Workload): number =>
+  a.identity === b.identity ? (a.key < b.key ? -1 : 1) : a.identity < b.identity ? -1 : 1;
+
+const byWorkload = new WeakMap<ReadonlyMap<string, Pod>, ReadonlyMap<string, readonly Pod[]>>();
+
+/** The pods of a workload of this namespace, by name. */
+export function podsOf(world: World, namespace: string, { key }: Workload): readonly Pod[] {
+  const pods = world.tables.Pod.get(namespace);
+  if (!pods) return NO_PODS;
+  let index = byWorkload.get(pods);
+  if (!index) {
+    const sorted = [...pods.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    byWorkload.set(pods, (index = Map.groupBy(sorted, (pod) => pod.workload.key)));
+  }
+  return index.get(key) ?? NO_PODS;
+}
+
+/** The pods' port behind a Service's port, in pods of this workload; undefined: they are no endpoints of it. */
+export function targetPortIn(service: Service, port: MeshPort, workload: Workload): number | undefined {
+  const declared = service.ports.find((p) => p.port === port.port && p.name === port.name && p.protocol === "TCP");
+  return declared && podPort(declared, workload);
+}
+
+const reaches = new WeakMap<Mesh, Map<Identity, ReadonlySet<MeshService> | undefined>>();
+
+/** The Services that sidecars of an account were told of, in order of name; undefined when no pod with a sidecar has the account. */
+export function knownTo(mesh: Mesh, identity: Identity): ReadonlySet<MeshService> | undefined {
+  let known = reaches.get(mesh);
+  if (!known) {
+    known = new Map();
+    for (const policy of mesh.groups.values())
+      if (!known.has(policy.identity)) known.set(policy.identity, new Set(policy.outbound.services));
+    reaches.set(mesh, known);
+  }
+  return known.get(identity);
+}

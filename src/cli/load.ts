@@ -1,0 +1,121 @@
+/**
+ * The mesh that a question is about: read from a folder, from the mesh that runs on this machine, or from a cluster, and compiled by the
+ * same code as in the control plane. Loads nothing of Envoy's vocabulary. Answers no question itself.
+ */
+import { stat } from "node:fs/promises";
+import { Compiler } from "../policy/compile.ts";
+import type { Mesh } from "../policy/ir.ts";
+import { FilesSource } from "../sources/files/source.ts";
+import { silent } from "../telemetry/log.ts";
+import { Store } from "../world/store.ts";
+import type { ObjectRef, Problem } from "../world/types.ts";
+import type { World } from "../world/world.ts";
+import type { ClusterVerbs } from "./cluster/program.ts";
+import { EXIT, UserError } from "./errors.ts";
+
+/** Where an object can be looked at: in a file, or which version of it in a cluster. */
+export type Place =
+  | { readonly file: string; readonly line: number; readonly resourceVersion?: undefined }
+  | { readonly resourceVersion: string; readonly file?: undefined; readonly line?: undefined };
+
+/** A mesh, and where its objects come from. */
+export interface View {
+  /** For people: `folder examples/bookstore`, `mesh dd13`, `cluster prod`. */
+  readonly name: string;
+  readonly world: World;
+  readonly mesh: Mesh;
+  /** With their places. */
+  readonly problems: readonly Problem[];
+  /** @param path - of a field, as in a Problem; "" for the whole object */
+  place(object: ObjectRef, path: string): Place | undefined;
+}
+
+/** A mesh takes whatever is free; here the same input gives the same output. */
+const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
+
+/** Reads a folder once, as if every pod were running and ready. */
+export async function loadFolder(dir: string): Promise<View> {
+  const { store, source, problems } = await readFolder(dir);
+  const { mesh, problems: compiled } = new Compiler().compile(store.world);
+  const placed = compiled.map((problem) => ({ ...problem, ...source.locate(problem.object, problem.path) }));
+  return {
+    name: `folder ${dir}`,
+    world: store.world,
+    mesh,
+    problems: [...problems, ...placed],
+    place: (object, path) => source.locate(object, path),
+  };
+}
+
+async function readFolder(dir: string): Promise<{ store: Store; source: FilesSource; problems: readonly Problem[] }> {
+  const stats = await stat(dir).catch(() => undefined);
+  if (!stats) throw new UserError(`There is no folder ${dir}.`);
+  if (!stats.isDirectory()) throw new UserError(`${dir} is not a folder: give the folder that the manifests are in.`);
+  const store = new Store();
+  let problems: readonly Problem[] = [];
+  const source = new FilesSource({ dir, log: silent, subnets: SUBNETS, statuses: "assume-ready", watch: false });
+  await source.start(
+    {
+      apply: (changes) => store.apply(changes),
+      synced: () => {},
+      problems: (list) => {
+        problems = list;
+      },
+    },
+    new AbortController().signal,
+  );
+  return { store, source, problems };
+}
+
+/** Which mesh is meant: `--file`, else flags that name a cluster or a mesh here, else what runs here, else the kubeconfig's cluster. */
+export interface Wanted {
+  /** A folder. */
+  readonly file?: string;
+  /** `--mesh` or $HEDDLE_MESH: on this machine. */
+  readonly mesh?: string;
+  /** `--mesh-name`: in the cluster. */
+  readonly meshName?: string;
+}
+
+/**
+ * Loads the mesh that is meant and asks `use`.
+ * @param typed - whether `--mesh` stands on the command line
+ * @returns the answer of `use`; undefined when the verb's runner has told it already
+ */
+export async function withView(
+  wanted: Wanted,
+  typed: boolean,
+  verbs: ClusterVerbs,
+  use: (view: View) => Promise<number>,
+): Promise<number | undefined> {
+  const flags = verbs.flags();
+  const clusterFlag = Boolean(flags.kubeconfig ?? flags.context ?? flags.osmNamespace ?? wanted.meshName);
+  if (wanted.file !== undefined) {
+    if (clusterFlag || typed)
+      throw new UserError("-f is a folder: it does not go with flags that name a mesh or a cluster.", EXIT.usage);
+    return use(await loadFolder(wanted.file));
+  }
+  const { placeOf } = await import("./cluster/proxy-place.ts");
+  const { hasCluster, readSettings } = await import("./cluster/settings.ts");
+  const { liveRuns, runIds } = await import("../local/record.ts");
+  if (clusterFlag && typed)
+    throw new UserError("--mesh is a mesh on this machine: it does not go with flags that name a cluster.", EXIT.usage);
+  const localRuns = process.getuid?.() === 0 ? liveRuns().length : runIds().length;
+  const kubeconfig = hasCluster(await readSettings(flags, verbs.environment));
+  const mesh = wanted.mesh !== undefined;
+  if (!mesh && !clusterFlag && localRuns === 0 && !kubeconfig)
+    throw new UserError(
+      "No mesh runs on this machine, and there is no kubeconfig. Give a folder of manifests: -f DIR",
+      EXIT.usage,
+    );
+  if (placeOf({ mesh, clusterFlag, localRuns, kubeconfig }) === "here")
+    return use(await (await import("./load-live.ts")).loadLocal(wanted.mesh));
+  await verbs.run(async (context) => use(await (await import("./load-live.ts")).loadCluster(context, wanted.meshName)));
+  return undefined;
+}
+
+/** @internal The folder of a running mesh, for the places of its objects. */
+export const placesOf = async (dir: string): Promise<View["place"]> => {
+  const { source } = await readFolder(dir);
+  return (object, path) => source.locate(object, path);
+};
