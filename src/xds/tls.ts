@@ -35,7 +35,6 @@ const context = (validation: string): CommonTlsContext => ({
   },
   tlsCertificateSdsSecretConfigs: [{ name: OWN_CERTIFICATE, sdsConfig: ADS }],
   validationContextType: { $case: "validationContextSdsSecretConfig", value: { name: validation, sdsConfig: ADS } },
-  alpnProtocols: [MESH_ALPN],
 });
 
 /** How a client speaks to a Service. */
@@ -45,12 +44,15 @@ export const upstreamTls = (service: ServiceName, sni: string): TransportSocket 
     $case: "typedConfig",
     value: any(UpstreamTlsContext, {
       sni,
-      commonTlsContext: context(outboundValidationName(service)),
+      commonTlsContext: { ...context(outboundValidationName(service)), alpnProtocols: [MESH_ALPN] },
     }),
   },
 });
 
-/** How a server is spoken to: only with a client certificate of the mesh. */
+/**
+ * How a server is spoken to: only with a client certificate of the mesh. What the client asks for by ALPN finds the filter chain, and
+ * nothing is agreed on: Envoy would take a protocol of another name than "h2" for HTTP/1, and HTTP/2 and gRPC would fail.
+ */
 export const downstreamTls = (): TransportSocket => ({
   name: SOCKET,
   configType: {

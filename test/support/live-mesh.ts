@@ -11,6 +11,7 @@ import { readRecord } from "../../src/local/record.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startLocalMesh, type LocalMesh } from "../../src/up/mesh.ts";
 import type { BytesResult, HttpCall, HttpResult, Load, LoadResult, Task } from "./pod-client.ts";
+import type { ProtocolTask } from "./protocol-client.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
 export const BOOKSTORE = join(ROOT, "examples/bookstore");
@@ -58,7 +59,7 @@ export class PodClient {
     });
   }
 
-  #do<R>(task: Task): Promise<R> {
+  #do<R>(task: Task | ProtocolTask): Promise<R> {
     const id = this.#next++;
     return new Promise<R>((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve, reject });
@@ -88,6 +89,10 @@ export class PodClient {
   tls(task: Omit<Extract<Task, { op: "tls" }>, "op">): Promise<BytesResult> {
     return this.#do({ op: "tls", ...task });
   }
+  /** For clients that run `protocol-client.ts`. */
+  speak(task: ProtocolTask): Promise<unknown> {
+    return this.#do(task);
+  }
   end(): void {
     this.#child.stdin?.end();
   }
@@ -103,13 +108,14 @@ export class LiveMesh {
     this.mesh = mesh;
   }
 
-  /** @param files - names in the folder → a path to copy, or (with a line break) the text itself */
+  /** @param files - names in the folder → a path to copy, or (with a line break) the text itself; `images.yaml` is the bookstore's if it is none of them */
   static async start(files: Readonly<Record<string, string>>): Promise<LiveMesh> {
     const dir = mkdtempSync(join(tmpdir(), "heddle-live-"));
     try {
       for (const [name, from] of Object.entries(files)) place(dir, name, from);
       const say = () => {};
-      const mesh = await startLocalMesh({ dir, images: IMAGES, log: createLog("warn"), say });
+      const images = "images.yaml" in files ? {} : { images: IMAGES };
+      const mesh = await startLocalMesh({ dir, ...images, log: createLog("warn"), say });
       return new LiveMesh(dir, mesh);
     } catch (error) {
       rmSync(dir, { recursive: true, force: true });
@@ -152,7 +158,7 @@ export class LiveMesh {
     );
   }
 
-  async client(prefix: string): Promise<PodClient> {
+  async client(prefix: string, program = "pod-client.ts"): Promise<PodClient> {
     const { metadata } = this.pod(prefix).manifest;
     const found = await until(`the record has pod ${prefix}`, () => {
       const record = readRecord(this.mesh.id)?.pods.find(
@@ -161,7 +167,7 @@ export class LiveMesh {
       const container = record?.containers.find((c) => c.name !== "envoy");
       return record && container ? { record, container } : undefined;
     });
-    const script = join(import.meta.dirname, "pod-client.ts");
+    const script = join(import.meta.dirname, program);
     const { command, args, env } = execCommand(found.record, found.container, [process.execPath, script]);
     const child = spawn(command, [...args], { env: { ...env }, stdio: ["pipe", "pipe", "inherit"] });
     const client = new PodClient(child);
