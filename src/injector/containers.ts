@@ -38,7 +38,7 @@ const RESTRICTED = {
 /** Sets the pod's iptables rules, as root with NET_ADMIN and nothing else. */
 export function initContainer(settings: InjectorSettings, extraPorts: readonly number[]): Json {
   const interception: Interception = {
-    ...(settings.localProxyMode === "PodIP" ? { podIP: "$POD_IP" } : {}),
+    ...(settings.localProxyMode === "PodIP" ? { podIP: "$POD_IPS" } : {}),
     inboundPortExclusions: [...settings.inboundPortExclusions, ...extraPorts],
     outboundPortExclusions: settings.outboundPortExclusions,
     outboundIPRangeExclusions: settings.outboundIPRangeExclusions,
@@ -52,7 +52,7 @@ export function initContainer(settings: InjectorSettings, extraPorts: readonly n
     command: ["/bin/sh", "-c"],
     // In arguments the kubelet reads $(NAME) as a variable and $$ as a dollar; a shell's $NAME passes as it is.
     args: [escapeDollars(initScript(interception))],
-    env: [fieldRef("POD_IP", "status.podIP")],
+    env: [fieldRef("POD_IPS", "status.podIPs")],
     ...(settings.initResources ? { resources: settings.initResources } : {}),
     securityContext: {
       ...RESTRICTED,

@@ -24,8 +24,8 @@ export type IpFamily = "ipv4" | "ipv6";
 export interface Interception {
   /**
    * When given, the sidecar reaches the application at this address instead of at 127.0.0.1, for applications that listen
-   * on the pod's address only (`localProxyMode: PodIP`). `$POD_IP` is taken as it stands, for a shell to fill in, and means
-   * an IPv4 address. Rules of the other family do without.
+   * on the pod's address only (`localProxyMode: PodIP`). Rules of the other family do without. `$POD_IPS` is for scripts alone:
+   * the variable of that name, as Kubernetes fills it in, has the pod's address of each family.
    */
   readonly podIP?: string;
   readonly proxyUid?: number;
@@ -40,6 +40,8 @@ export interface Interception {
   /** Network interfaces whose traffic does not pass the sidecar, in either direction. */
   readonly interfaceExclusions?: readonly string[];
 }
+
+const POD_IPS = "$POD_IPS";
 
 /** `multiport` takes so many ports (XT_MULTI_PORTS). */
 const MULTIPORT_LIMIT = 15;
@@ -79,7 +81,8 @@ export function iptablesRules(interception: Interception, family: IpFamily = "ip
     `-A OSM_PROXY_OUTBOUND -o lo -m owner ! --uid-owner ${uid} -j RETURN`,
     `-A OSM_PROXY_OUTBOUND -m owner --uid-owner ${uid} -j RETURN`,
     `-A OSM_PROXY_OUTBOUND -d ${loopback} -j RETURN`,
-    ...podIPJump.map((rule) => `-I ${rule}`),
+    // Where the pod has no address of this family there is no rule: an empty line.
+    ...podIPJump.map((rule) => (interception.podIP === POD_IPS ? `\${address:+-I ${rule}}` : `-I ${rule}`)),
     ...interfaces.map((name) => `-A OSM_PROXY_OUTBOUND -o ${name} -j RETURN`),
     ...excluded.map((range) => `-A OSM_PROXY_OUTBOUND -d ${range} -j RETURN`),
     ...multiport(interception.outboundPortExclusions, (match) => `-A OSM_PROXY_OUTBOUND -p tcp ${match} -j RETURN`),
@@ -98,13 +101,23 @@ export function iptablesRules(interception: Interception, family: IpFamily = "ip
 export function iptablesScript(interception: Interception, family: IpFamily = "ipv4"): string {
   const tool = family === "ipv4" ? "iptables" : "ip6tables";
   return [
+    ...addressOf(interception, family),
     ...jumps(interception, family).map((rule) => `while ${tool} -w -t nat -D ${rule} 2>/dev/null; do :; done`),
-    // Unquoted on purpose: the shell fills in $POD_IP. Nothing else in the text can hold a $ (see the checks below).
+    // Unquoted on purpose: the shell fills in the pod's address. Nothing else in the text can hold a $ (see the checks below).
     `${tool}-restore --noflush <<EOF`,
     `${iptablesRules(interception, family)}EOF`,
     "",
   ].join("\n");
 }
+
+/** Lines of the script that give it the pod's address of the family, or none. */
+const addressOf = ({ podIP }: Interception, family: IpFamily): string[] =>
+  podIP === POD_IPS
+    ? [
+        "address=",
+        `for ip in $(echo "${POD_IPS}" | tr , " "); do case $ip in ${family === "ipv4" ? "*:*) ;; *)" : "*:*)"} address=$ip ;; esac; done`,
+      ]
+    : [];
 
 /** The rules in chains that are not ours: they lead into our chains. */
 function jumps(interception: Interception, family: IpFamily): [string, string, ...string[]] {
@@ -115,11 +128,11 @@ function jumps(interception: Interception, family: IpFamily): [string, string, .
     "PREROUTING -p tcp -j OSM_PROXY_INBOUND",
     "OUTPUT -p tcp -j OSM_PROXY_OUTBOUND",
     ...podIP
-      .filter((ip) => familyOf(ip) === family)
+      .filter((ip) => ip === POD_IPS || familyOf(ip) === family)
       // Its own admin interface listens on loopback only, and metrics come from there.
       .map(
         (ip) =>
-          `OUTPUT -p tcp -o lo -d ${loopback} ! --dport ${ADMIN_PORT} -m owner --uid-owner ${uid} -j DNAT --to-destination ${ip}`,
+          `OUTPUT -p tcp -o lo -d ${loopback} ! --dport ${ADMIN_PORT} -m owner --uid-owner ${uid} -j DNAT --to-destination ${ip === POD_IPS ? "$address" : ip}`,
       ),
   ];
 }
@@ -149,7 +162,7 @@ function checkUid(uid: number): number {
 }
 
 function checkPodIP(ip: string): string {
-  if (ip === "$POD_IP" || isAddress(ip)) return ip;
+  if (ip === POD_IPS || isAddress(ip)) return ip;
   throw new RangeError(`"${ip}" is not an IP address`);
 }
 

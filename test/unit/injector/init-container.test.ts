@@ -13,14 +13,14 @@ if (!can && !required)
   console.warn("SKIPPED: the init container's script is not run: that takes root, unshare, setpriv and iptables");
 
 /** The container's arguments as the kubelet passes them, and then a look at the rules. */
-function run(of: Loose, before = "true") {
+function run(of: Loose, before = "true", ips = "10.1.0.7") {
   const init = named(of, "osm-init");
   const script = [
     before,
     `setpriv --bounding-set=-all,+net_admin --inh-caps=-all --no-new-privs -- ${init.command.join(" ")} "$SCRIPT" || exit 7`,
     "iptables -t nat -S; echo ---; ip6tables -t nat -S",
   ].join("\n");
-  const env = { ...process.env, POD_IP: "10.1.0.7", SCRIPT: expand(init.args[0], {}) };
+  const env = { ...process.env, POD_IPS: ips, SCRIPT: expand(init.args[0], {}) };
   const { status, stdout, stderr } = spawnSync("unshare", ["--net", "sh", "-c", script], { encoding: "utf8", env });
   const [ipv4 = "", ipv6 = ""] = stdout.split("---");
   return { status, ipv4, ipv6, stderr };
@@ -38,6 +38,18 @@ test.skipIf(!can && !required)("both families get their rules", () => {
   }
   expect(ipv4).toContain("-j DNAT --to-destination 10.1.0.7");
   expect(ipv6).not.toContain("DNAT");
+});
+
+test.skipIf(!can && !required).each([
+  ["10.1.0.7", ["10.1.0.7", undefined]],
+  ["fd00::7", [undefined, "fd00::7"]],
+  ["10.1.0.7,fd00::7", ["10.1.0.7", "fd00::7"]],
+  ["fd00::7,10.1.0.7", ["10.1.0.7", "fd00::7"]],
+])("an application at the pod's addresses %s is reached in each family", (ips, wanted) => {
+  const of = patched(pod(), { settings: { localProxyMode: "PodIP" } });
+  const { status, ipv4, ipv6, stderr } = run(of, "ip link set lo up; ip -6 addr add fd00::7/128 dev lo", ips);
+  expect(status, stderr).toBe(0);
+  expect([ipv4, ipv6].map((rules) => /DNAT --to-destination (\S+)/.exec(rules)?.[1])).toEqual(wanted);
 });
 
 /** Puts a program of this name in front of the real one. */

@@ -107,8 +107,8 @@ describe("each setting", () => {
       "-I OUTPUT -p tcp -o lo -d 127.0.0.1/32 ! --dport 15000 -m owner --uid-owner 1500 -j DNAT --to-destination 10.1.0.7",
     ]);
     expect(added({ podIP: "10.1.0.7" }, "ipv6")).toEqual([]);
-    expect(added({ podIP: "$POD_IP" })[0]).toMatch(/--to-destination \$POD_IP$/);
-    expect(added({ podIP: "$POD_IP" }, "ipv6")).toEqual([]);
+    for (const family of ["ipv4", "ipv6"] as const)
+      expect(added({ podIP: "$POD_IPS" }, family)[0]).toMatch(/^\$\{address:\+-I .* --to-destination \$address\}$/);
   });
 
   test("another uid stands in every rule that names one", () => {
@@ -184,7 +184,7 @@ describe("the real tools, in a network namespace of their own", () => {
     spawnSync("unshare", ["--net", "sh", "-ec", script], {
       input,
       encoding: "utf8",
-      env: { ...process.env, POD_IP: "10.1.0.7" },
+      env: { ...process.env, POD_IPS: "10.1.0.7" },
     });
 
   const cases: [string, Interception][] = [
@@ -210,7 +210,7 @@ describe("the real tools, in a network namespace of their own", () => {
         ["ipv4", "iptables"],
         ["ipv6", "ip6tables"],
       ] as const) {
-        const script = iptablesScript({ ...interception, ...(interception.podIP && { podIP: "$POD_IP" }) }, family);
+        const script = iptablesScript({ ...interception, ...(interception.podIP && { podIP: "$POD_IPS" }) }, family);
         const once = inside(`${script}${tool} -t nat -S`);
         const thrice = inside(`${script}${script}${script}${tool} -t nat -S`);
         expect(once).toMatchObject({ status: 0, stderr: "" });

@@ -213,9 +213,9 @@ describe("what pods set for themselves", () => {
 
   test("with the pod's address as the application's, the sidecar's own administration is still reached", () => {
     const done = patched(pod(), { settings: { localProxyMode: "PodIP" } });
-    expect(script(done)).toContain("! --dport 15000 -m owner --uid-owner 1500 -j DNAT --to-destination $POD_IP");
+    expect(script(done)).toContain("! --dport 15000 -m owner --uid-owner 1500 -j DNAT --to-destination $address}");
     expect(named(done, "osm-init").env).toEqual([
-      { name: "POD_IP", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } },
+      { name: "POD_IPS", valueFrom: { fieldRef: { fieldPath: "status.podIPs" } } },
     ]);
   });
 });
