@@ -7,6 +7,7 @@ import type { Config } from "../config.ts";
 import { anyMeshName, visibleGlobalOptions } from "./cluster/options.ts";
 import { clusterVerbs, type Outside } from "./cluster/program.ts";
 import { EXIT_CODES } from "./errors.ts";
+import { graphCommand } from "./graph-program.ts";
 import { roleCommands } from "./roles.ts";
 
 /** Gets the exit code of the command that ran. */
@@ -160,6 +161,8 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
       ),
     )
     .action(async (dir: string, options) => done(await (await import("./translate.ts")).translate(dir, options)));
+
+  graphCommand(program, done, mesh, cluster);
 
   const proxy = program
     .command("proxy")
