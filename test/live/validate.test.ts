@@ -12,11 +12,16 @@ import { Builder } from "../../src/xds/build.ts";
 import { TYPES, type Resource } from "../../src/xds/resource.ts";
 import { dualStack } from "../../src/xds/dual-stack.ts";
 import { ownCertificate, type Trust } from "../../src/xds/tls.ts";
+import { objectsOf } from "../fuzz/mutate.ts";
+import { documentsOf, walk } from "../fuzz/way.ts";
 import { changes, start } from "../property/arbitrary.ts";
 import { ConfigFiles, staticBootstrap, type Json } from "../support/envoy-json.ts";
 import { envoyPath, EnvoyProcess, live, rejections, validate } from "../support/envoy-process.ts";
 import { CASES, readCase } from "../support/golden.ts";
 import { memoryStore } from "../unit/ca/support.ts";
+
+/** Configurations of mutated manifests that are shown to Envoy. */
+const FUZZ_ENVOYS = Number(process.env["FUZZ_ENVOYS"] ?? 25);
 
 let envoy: string;
 let trust: Trust;
@@ -74,6 +79,24 @@ test("random meshes are accepted by Envoy's validator", () => {
   }
   expect(tried.size).toBeGreaterThan(50);
 });
+
+test(
+  "what mutated manifests come to is accepted by Envoy's validator",
+  { timeout: 120_000 + FUZZ_ENVOYS * 3_000 },
+  () => {
+    const tried = new Set<string>();
+    for (let seed = 1_000_000; tried.size < FUZZ_ENVOYS; seed++) {
+      for (const [group, resources] of walk(documentsOf(objectsOf(seed)), trust).groups) {
+        const content = contentHash(TYPES.map((type) => [...resources[type].values()].map((r) => r.version)));
+        if (tried.has(content)) continue;
+        tried.add(content);
+        const { accepted, output, deprecated } = validate(envoy, staticBootstrap({ resources, secrets }));
+        expect(accepted, `seed ${seed}, ${group}: ${output}`).toBe(true);
+        expect(deprecated, `seed ${seed}, ${group}`).toEqual([]);
+      }
+    }
+  },
+);
 
 /** Listeners take a free port of loopback instead of the sidecar's. */
 const anyPort = (object: Json): Json =>

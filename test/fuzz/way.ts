@@ -1,0 +1,152 @@
+/** The whole way of manifests, from a folder's documents to Envoy's messages, and what must hold on it whatever they say. */
+import { Validator } from "../../src/validator/validate.ts";
+import { Compiler } from "../../src/policy/compile.ts";
+import type { Mesh } from "../../src/policy/ir.ts";
+import { splitApiVersion } from "../../src/manifest/kinds.ts";
+import { catalogOf, type Entry } from "../../src/sources/files/catalog.ts";
+import { Cluster } from "../../src/sources/files/cluster.ts";
+import { isPassedOver } from "../../src/sources/files/kinds.ts";
+import type { Document } from "../../src/sources/files/yaml.ts";
+import { PROBLEM_CODES, type Change, type Problem } from "../../src/world/types.ts";
+import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
+import { Builder, missing } from "../../src/xds/build.ts";
+import { TYPES, type Resources } from "../../src/xds/resource.ts";
+import type { Trust } from "../../src/xds/tls.ts";
+
+export interface Outcome {
+  readonly world: World;
+  readonly mesh: Mesh;
+  /** Of reading, with `line` = number of the document. */
+  readonly read: readonly Problem[];
+  readonly problems: readonly Problem[];
+  readonly groups: ReadonlyMap<string, Resources>;
+}
+
+/** A document on a line of its own, from which a Problem tells it. */
+export const documentsOf = (objects: readonly unknown[]): Document[] =>
+  objects.map((value, i) => ({ value, line: i + 1, lineOf: () => i + 1 }));
+
+export const TRUST: Trust = { bundle: "the roots\n", trustDomain: "cluster.local" };
+
+/** From documents to messages. Throws what is thrown on the way, and for what must not be. */
+export function walk(documents: readonly Document[], trust = TRUST): Outcome {
+  const catalog = catalogOf([{ path: "x.yaml", signature: "", documents, problems: [] }], (path) => path);
+  const cluster = new Cluster({ pods: "10.2.0.0/16", services: "10.1.0.0/16" });
+  const derived = cluster.derive(catalog.entries, "assume-ready");
+  const world = apply(EMPTY_WORLD, derived.changes);
+  const { mesh, problems } = new Compiler().compile(world);
+  const { changed } = new Builder().mesh(mesh, world, trust);
+  const read = [...catalog.problems, ...derived.problems];
+  const outcome = { world, mesh, read, problems, groups: changed };
+  everyInputIsUsedOrNamed(documents, catalog.entries, derived.changes, new Set(derived.owners.values()), read);
+  for (const problem of [...read, ...problems]) isWellSaid(problem);
+  for (const [group, resources] of changed) {
+    const gone = missing(resources);
+    if (gone.length > 0) throw new Error(`${group} refers to what is not there: ${JSON.stringify(gone)}`);
+    for (const type of TYPES)
+      for (const [name, { bytes }] of resources[type])
+        if (!name || !(bytes instanceof Uint8Array)) throw new Error(`${group}: ${type} "${name}"`);
+  }
+  return outcome;
+}
+
+function everyInputIsUsedOrNamed(
+  documents: readonly Document[],
+  entries: readonly Entry[],
+  changes: readonly Change[],
+  owners: ReadonlySet<Entry>,
+  problems: readonly Problem[],
+): void {
+  const named = new Set(problems.map((problem) => problem.line));
+  const used = new Set(changes.filter((c) => c.value !== undefined).map((c) => `${c.kind}/${c.namespace}/${c.name}`));
+  const byLine = Map.groupBy(entries, (entry) => entry.line);
+  for (const { value, line } of documents) {
+    if (named.has(line)) continue;
+    const own = byLine.get(line) ?? [];
+    if (own.length === 0 && isOfNoConcern(value)) continue;
+    const fine =
+      own.length > 0 && own.every((entry) => owners.has(entry) || makesNoPod(entry) || used.has(keyOf(entry)));
+    if (!fine) throw new Error(`neither used nor named: ${show(value)}`);
+  }
+}
+
+const keyOf = ({ ref }: Entry): string => `${ref.kind}/${ref.kind === "Namespace" ? "" : ref.namespace}/${ref.name}`;
+
+/** Kinds that mean nothing to traffic, and Lists of them or of nothing. */
+function isOfNoConcern(value: unknown): boolean {
+  const { apiVersion, kind, items } = (value ?? {}) as { apiVersion?: unknown; kind?: unknown; items?: unknown };
+  if (typeof kind === "string" && kind.endsWith("List") && Array.isArray(items)) return items.every(isOfNoConcern);
+  return (
+    typeof apiVersion === "string" && typeof kind === "string" && isPassedOver(splitApiVersion(apiVersion).group, kind)
+  );
+}
+
+/** A controller that is scaled to nothing says so itself. */
+function makesNoPod({ controller, raw }: Entry): boolean {
+  const spec = raw["spec"] as { replicas?: unknown; parallelism?: unknown; completions?: unknown } | undefined;
+  return controller !== undefined && [spec?.replicas, spec?.parallelism, spec?.completions].includes(0);
+}
+
+function isWellSaid({ code, severity, object, path, message }: Problem): void {
+  const strings = [object.kind, object.namespace, object.name, path, message];
+  const fine =
+    Object.hasOwn(PROBLEM_CODES, code) &&
+    (severity === "error" || severity === "hint") &&
+    strings.every((text) => typeof text === "string") &&
+    /[.?]$/.test(message) &&
+    message.length < 2_000 &&
+    !/undefined|NaN,|\[object/.test(message.replaceAll(/"(?:[^"\\]|\\.)*"/g, ""));
+  if (!fine)
+    throw new Error(`a Problem that says nothing: ${JSON.stringify({ code, severity, object, path, message })}`);
+}
+
+const validator = new Validator();
+
+/** The webhook's way: an answer to every object, in whatever world. */
+export function answerTo(world: World, object: unknown): void {
+  for (const operation of ["CREATE", "UPDATE", "DELETE"] as const) {
+    const { allowed, problems } = validator.validate(world, { operation, object, oldObject: object });
+    if (allowed !== (problems.length === 0)) throw new Error(`refused without a word, or not: ${show(object)}`);
+  }
+}
+
+/** What clients may do, one string for each source, port and match; `all` beside a source and port covers every match. */
+export function opened(mesh: Mesh): Set<string> {
+  const found = new Set<string>();
+  for (const { identity, inbound } of mesh.groups.values())
+    for (const { port, access } of inbound)
+      for (const { sources, matches } of access)
+        for (const source of sources ?? ["everybody"])
+          for (const match of matches ?? [undefined]) found.add(`${source}>${identity}:${port} ${matchText(match)}`);
+  return found;
+}
+
+/** Without the methods' order, and each method for itself. */
+const matchText = (match: object | undefined): string => {
+  if (!match) return "all";
+  const { pathRegex, methods, headers } = match as {
+    pathRegex?: string;
+    methods: readonly string[];
+    headers: readonly object[];
+  };
+  return JSON.stringify([pathRegex, [...methods].sort(), headers]);
+};
+
+export const show = (value: unknown): string => {
+  try {
+    return (
+      JSON.stringify(
+        value,
+        (_, v: unknown) =>
+          typeof v === "bigint"
+            ? `${v}n`
+            : typeof v === "string" && v.length > 200
+              ? `${v.slice(0, 200)}…(${v.length})`
+              : v,
+        1,
+      ) ?? String(value)
+    );
+  } catch (error) {
+    return `(not to be shown: ${String(error)})`;
+  }
+};
