@@ -5,6 +5,7 @@
  * code points above FF or newer character classes are errors.
  */
 import { RE2JS } from "re2js";
+import { asBytes } from "../lib/bytes.ts";
 
 /** Longest pattern that is accepted, in bytes of UTF-8. */
 export const MAX_REGEX = 1024;
@@ -17,10 +18,6 @@ const CLASSES = new Set(
     " ",
   ),
 );
-
-/** The pattern as Envoy's RE2 reads it: a character for each byte. */
-export const asBytes = (text: string): string =>
-  Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
 
 /** Why Envoy does not take this pattern; undefined when it does. */
 export function regexFault(pattern: string): string | undefined {
