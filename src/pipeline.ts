@@ -7,6 +7,7 @@ import { Compiler } from "./policy/compile.ts";
 import type { Mesh } from "./policy/ir.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
+import { isIPv6 } from "./world/address.ts";
 import { dualStackGroup, groupOfDualStack, namespaceOf, type GroupName, type Identity } from "./world/names.ts";
 import type { Store } from "./world/store.ts";
 import type { Pod, Problem } from "./world/types.ts";
@@ -285,7 +286,7 @@ export class Pipeline implements Inspect {
     if (!pod || !group) return undefined;
     // Where it listens depends on its addresses: without knowing them it is given nothing yet, and keeps what it has.
     if (pod.ips.length === 0) return before;
-    if (!pod.ips.some((ip) => ip.includes(":"))) return group;
+    if (!pod.ips.some(isIPv6)) return group;
     if (!this.#dualStack.has(group)) {
       this.#dualStack.add(group);
       const resources = this.#builder.resources(group);

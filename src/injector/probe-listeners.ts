@@ -36,7 +36,7 @@ export function probeListeners(
       const withDelay = port === HEALTH_PORT && options.drain !== undefined;
       return listener(port, [...own, ...asked], options.ipv6, withDelay);
     }),
-    clusters: routes.map(cluster),
+    clusters: routes.map((route) => cluster(route, options.ipv6)),
   };
 }
 
@@ -129,7 +129,8 @@ function listener(port: number, routes: readonly Json[], ipv6: boolean, withDela
   };
 }
 
-function cluster(route: ProbeRoute): Json {
+function cluster(route: ProbeRoute, ipv6: boolean): Json {
+  const at = (address: string) => ({ address: { socket_address: { address, port_value: route.port } } });
   return {
     name: route.name,
     type: "STATIC",
@@ -138,9 +139,7 @@ function cluster(route: ProbeRoute): Json {
       cluster_name: route.name,
       endpoints: [
         {
-          lb_endpoints: [
-            { endpoint: { address: { socket_address: { address: "127.0.0.1", port_value: route.port } } } },
-          ],
+          lb_endpoints: [{ endpoint: { ...at("127.0.0.1"), ...(ipv6 ? { additional_addresses: [at("::1")] } : {}) } }],
         },
       ],
     },

@@ -1,8 +1,10 @@
 /**
  * World → what local pods can look up: names of Services, and who answers behind virtual IPs. Pure.
+ * IPv4 only, as local pods: a folder may have EndpointSlices of both families.
  */
 import type { NamedService } from "../local/names.ts";
 import type { VirtualPort } from "../local/service-rules.ts";
+import { isIPv6 } from "../world/address.ts";
 import { localName, namespaceOf } from "../world/names.ts";
 import type { Service } from "../world/types.ts";
 import { all, type World } from "../world/world.ts";
@@ -21,7 +23,7 @@ export function directoryOf(world: World): Directory {
     names.push(...named(service, world));
     for (const port of service.ports) {
       if (port.protocol === "SCTP") continue;
-      const endpoints = addressesOf(slices, port.name);
+      const endpoints = addressesOf(slices, port.name).filter(({ ip }) => !isIPv6(ip));
       for (const ip of service.clusterIPs) ports.push({ ip, port: port.port, protocol: port.protocol, endpoints });
     }
   }
@@ -39,7 +41,7 @@ function named(service: Service, world: World): NamedService[] {
     const slices = slicesOf(world, common.namespace, service.name);
     const endpoints = slices
       .flatMap((slice) => slice.endpoints)
-      .filter((endpoint) => endpoint.ready)
+      .filter(({ ready, ip }) => ready && !isIPv6(ip))
       .map(({ ip, hostname }) => (hostname === undefined ? { ip } : { ip, hostname }));
     return [{ ...common, kind: "headless", endpoints }];
   }

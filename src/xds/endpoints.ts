@@ -5,11 +5,12 @@ import { ClusterLoadAssignment } from "../../gen/envoy/config/endpoint/v3/endpoi
 import type { Endpoint, LbEndpoint } from "../../gen/envoy/config/endpoint/v3/endpoint_components.ts";
 import type { MeshPort } from "../policy/ir.ts";
 import { sameItems } from "../lib/memo.ts";
+import { isIPv6 } from "../world/address.ts";
 import type { PodName, ServiceName } from "../world/names.ts";
 import type { EndpointSlice } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import { tcpAddress } from "./message.ts";
-import { isIPv6, resource, type Resource } from "./resource.ts";
+import { resource, type Resource } from "./resource.ts";
 
 type Slices = readonly EndpointSlice[];
 const NONE: Slices = Object.freeze([]);

@@ -18,12 +18,13 @@ import {
   type TcpProxy_WeightedCluster,
 } from "../../gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import type { MeshPort, MeshService } from "../policy/ir.ts";
+import { isIPv6 } from "../world/address.ts";
 import { SOURCE_LOG } from "./access-log.ts";
 import { httpConnectionManager } from "./http.ts";
 import { ORIGINAL_DST_FILTER, TLS_INSPECTOR_FILTER } from "./inbound.ts";
 import { any, seconds, tcpAddress } from "./message.ts";
 import * as names from "./names.ts";
-import { isIPv6, resource, type Reference, type Resource } from "./resource.ts";
+import { resource, type Reference, type Resource } from "./resource.ts";
 
 const REFUSAL =
   "no TrafficTarget lets this pod's ServiceAccount call %REQ(:AUTHORITY):200%, or there is no such Service in the mesh";

@@ -44,8 +44,6 @@ export const resource = (
   withoutIPv6?: Resource,
 ): Resource => Object.freeze({ type, name, version: hash(bytes), bytes, refs, ...(withoutIPv6 && { withoutIPv6 }) });
 
-export const isIPv6 = (address: string): boolean => address.includes(":");
-
 /** All resources of one type that a proxy may have, by name. Replaced when it changes, never mutated: an equal reference is no change. */
 export type ResourceMap = ReadonlyMap<string, Resource>;
 

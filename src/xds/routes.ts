@@ -13,6 +13,7 @@ import {
 import { RBACPerRoute } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import { PreviousHostsPredicate } from "../../gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.ts";
 import type { Backend, InboundPort, MeshPort, MeshService, Outbound, SplitRoute } from "../policy/ir.ts";
+import { inAuthority } from "../world/address.ts";
 import { namespaceOf, serviceFqdn, serviceHosts } from "../world/names.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { HTTP_RBAC } from "./http.ts";
@@ -135,7 +136,7 @@ function hostsOf(service: MeshService, port: MeshPort, namespace: string): Hosts
   const names = serviceHosts(service.name, namespace);
   const host = virtualHost({
     name: outboundHostName(fqdn),
-    domains: [...names, ...service.clusterIPs.map((ip) => (ip.includes(":") ? `[${ip}]` : ip))],
+    domains: [...names, ...service.clusterIPs.map(inAuthority)],
     routes: port.routes.flatMap(splitRoutes),
     retryPolicy: RETRY,
   });

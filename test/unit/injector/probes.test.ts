@@ -205,9 +205,17 @@ test("probes of the application's own native sidecars are rewritten too", () => 
   expect(named(done, "side").startupProbe.httpGet.port).toBe(15903);
 });
 
-test("at both families where pods may have IPv6 addresses", () => {
+test("at both families where pods' first addresses are IPv6, of applications at either loopback", () => {
   const address = (ipv6: boolean) =>
     bootstrapOf(patched(pod(), { settings: { ipv6 } })).static_resources.listeners[0].address.socket_address;
   expect(address(false)).toEqual({ address: "0.0.0.0", port_value: 15904 });
   expect(address(true)).toEqual({ address: "::", port_value: 15904, ipv4_compat: true });
+  const probed = (ipv6: boolean) => {
+    const of = pod({ containers: [{ name: "a", livenessProbe: { httpGet: { port: 80 } } }] });
+    const [cluster] = bootstrapOf(patched(of, { settings: { ipv6 } })).static_resources.clusters;
+    return cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint;
+  };
+  const at = (host: string) => ({ address: { socket_address: { address: host, port_value: 80 } } });
+  expect(probed(false)).toEqual(at("127.0.0.1"));
+  expect(probed(true)).toEqual({ ...at("127.0.0.1"), additional_addresses: [at("::1")] });
 });
