@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { status as Status } from "@grpc/grpc-js";
 import { DeltaDiscoveryRequest } from "../../../gen/envoy/service/discovery/v3/discovery.ts";
-import type { AdsClientOptions } from "../../support/ads-client.ts";
+import type { AdsClient, AdsClientOptions } from "../../support/ads-client.ts";
 import { fake, resources } from "./fixtures.ts";
 import { alice, bob, ca, has, mesh, open, whole, world } from "./world.ts";
 
