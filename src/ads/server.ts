@@ -186,18 +186,14 @@ export class AdsServer {
   /** Accepts no more, ends the streams one by one over `ms` milliseconds so that not all proxies reconnect at once, then closes. */
   async drain(ms: number): Promise<void> {
     for (const listener of this.#listeners) listener.close();
+    const cut = [...this.#sockets.values()].map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+    // Says goodbye on each connection: it takes no other stream, or a proxy would come back on it, and closes when its stream has ended.
+    this.#server.tryShutdown(() => {});
     const calls = [...this.#calls.keys()];
-    const ended = calls.map((call) => new Promise((resolve) => call.once("close", resolve).once("cancelled", resolve)));
     const spread = calls.map((call, i) => this.#clock.after((i * ms) / calls.length, () => call.end()));
     const late = Promise.withResolvers<void>();
     const cancelGrace = this.#clock.after(ms + GRACE, late.resolve);
-    // Says goodbye to each connection and waits until it has gone, so that no end of a stream is lost on the way.
-    const goodbye = () => {
-      const cut = [...this.#sockets.values()].map((socket) => new Promise((resolve) => socket.once("close", resolve)));
-      this.#server.tryShutdown(() => {});
-      return Promise.all(cut);
-    };
-    await Promise.race([Promise.all(ended).then(goodbye), late.promise]);
+    await Promise.race([Promise.all(cut), late.promise]);
     for (const cancel of [...spread, cancelGrace]) cancel();
     this.close();
   }

@@ -110,8 +110,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
       ["init-image", ""],
       ["init-resources", "{}"],
       ["image-pull-policy", "IfNotPresent"],
-      ["sidecar-drain-seconds", "3"],
-      ["application-hold-seconds", "0"],
+      ["sidecar-drain-seconds", "5"],
     ],
     async (flags) => {
       const { parts, signal } = await start(flags);
@@ -128,7 +127,6 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
           initResources: JSON.parse(text(flags, "initResources")) as object,
           imagePullPolicy: text(flags, "imagePullPolicy") as "IfNotPresent",
           drainSeconds: number(flags, "sidecarDrainSeconds"),
-          applicationHoldSeconds: number(flags, "applicationHoldSeconds"),
           ipv6: process.env["KUBERNETES_SERVICE_HOST"]?.includes(":") ?? false,
         },
         signal,

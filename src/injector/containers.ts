@@ -98,9 +98,6 @@ export interface EnvoyContainer {
 
 export function envoyContainer({ settings, fixed, routes, idFrom, drain }: EnvoyContainer): Json {
   const health = { httpGet: ready, periodSeconds: 1, timeoutSeconds: 3 };
-  const sleep: Json = settings.sleepAction
-    ? { sleep: { seconds: drain } }
-    : { httpGet: { path: DRAIN_PATH, port: HEALTH_PORT, scheme: "HTTP" } };
   return {
     name: ENVOY_CONTAINER,
     image: settings.envoyImage,
@@ -131,13 +128,17 @@ export function envoyContainer({ settings, fixed, routes, idFrom, drain }: Envoy
     ...(settings.resources ? { resources: settings.resources } : {}),
     securityContext: RESTRICTED,
     volumeMounts: [{ name: IDENTITY_VOLUME, mountPath: IDENTITY_DIRECTORY, readOnly: true }],
-    ...(drain > 0 ? { lifecycle: { preStop: sleep } } : {}),
+    ...(drain > 0 ? { lifecycle: { preStop: pauseHook(settings, drain) } } : {}),
     // Ten minutes for a control plane that is away; then it is said in the pod's events and tried again.
     ...(settings.nativeSidecars
       ? { restartPolicy: "Always", startupProbe: { ...health, failureThreshold: 600 } }
       : { readinessProbe: health }),
   };
 }
+
+/** A `preStop` that lasts so long: the kubelet's own, or else the sidecar answers after `ProbeListeners`' seconds. */
+export const pauseHook = ({ sleepAction }: InjectorSettings, seconds: number): Json =>
+  sleepAction ? { sleep: { seconds } } : { httpGet: { path: DRAIN_PATH, port: HEALTH_PORT, scheme: "HTTP" } };
 
 const PORT_NAMES: Readonly<Record<number, string>> = {
   15901: "liveness-port",

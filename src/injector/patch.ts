@@ -11,7 +11,14 @@ import {
 } from "../world/injection.ts";
 import type { Namespace } from "../world/types.ts";
 import { annotationsOf, settingsForPod } from "./annotations.ts";
-import { envoyContainer, holdContainer, identityVolume, initContainer, PROXY_UUID_VARIABLE } from "./containers.ts";
+import {
+  envoyContainer,
+  holdContainer,
+  identityVolume,
+  initContainer,
+  pauseHook,
+  PROXY_UUID_VARIABLE,
+} from "./containers.ts";
 import { ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_UID, SIDECAR_PORTS } from "./iptables.ts";
 import { at, given, isMap, listAt, mapAt, quote, textAt, type Raw } from "./json.ts";
 import { pointer, type Operation } from "./json-patch.ts";
@@ -79,7 +86,8 @@ const refused = (sentences: string): Injection => ({ refused: `No sidecar can be
 
 function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace: Namespace, uuid: string): Injection {
   const grace = graceOf(spec);
-  const drain = Math.max(0, Math.min(settings.drainSeconds, grace - 1));
+  // The application keeps most of its time to end in.
+  const drain = Math.min(settings.drainSeconds, Math.floor(grace / 2));
   const probes = rewriteProbes(spec, new Set(settings.inboundPortExclusions), new Set(portsOf(spec)));
   const fixed = probeListeners(probes.routes, {
     ipv6: settings.ipv6,
@@ -93,7 +101,7 @@ function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace
     return refused("its probes, or the lists of what passes the sidecar by, are too long; shorten them.");
   const warnings = [...probes.warnings];
   // Probes and hooks first: their paths count containers as they are before the sidecar's come.
-  const patch: Operation[] = [...probes.operations, ...holdApplication(spec, settings, grace)];
+  const patch: Operation[] = [...probes.operations, ...holdApplications(spec, settings, drain)];
   const marks: Record<string, string> = namespace.metrics ? { ...SCRAPE } : {};
   if (settings.nativeSidecars) {
     // First of all, so that the application's own init containers call through the sidecar, and it ends last.
@@ -141,17 +149,19 @@ const SCRAPE: Readonly<Record<string, string>> = {
 /** Seconds; Kubernetes' default is 30. */
 function graceOf(spec: Raw): number {
   const grace = at(spec, "terminationGracePeriodSeconds");
-  return typeof grace === "number" && Number.isInteger(grace) ? grace : 30;
+  return typeof grace === "number" && Number.isInteger(grace) && grace >= 0 ? grace : 30;
 }
 
-/** The application's SIGTERM waits until no client sends requests any more. Containers with a hook of their own know better. */
-function holdApplication(spec: Raw, settings: InjectorSettings, grace: number): Operation[] {
-  const seconds = Math.min(settings.applicationHoldSeconds, grace - 1);
-  if (seconds <= 0 || !settings.sleepAction) return [];
+/**
+ * An application's SIGTERM waits until clients have learnt that the pod goes and have their answers: most applications exit at once.
+ * Containers with a hook of their own know better.
+ */
+function holdApplications(spec: Raw, settings: InjectorSettings, drain: number): Operation[] {
+  if (drain === 0) return [];
+  const preStop = pauseHook(settings, drain);
   return listAt(spec, "containers").flatMap((container, i): Operation[] => {
     const lifecycle = at(container, "lifecycle");
     if (given(at(lifecycle, "preStop"))) return [];
-    const preStop = { sleep: { seconds } };
     return isMap(lifecycle)
       ? [{ op: "add", path: pointer("spec", "containers", i, "lifecycle", "preStop"), value: preStop }]
       : [{ op: "add", path: pointer("spec", "containers", i, "lifecycle"), value: { preStop } }];

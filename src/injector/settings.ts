@@ -62,15 +62,11 @@ export interface InjectorSettings {
   readonly outboundIPRangeInclusions: readonly string[];
   readonly interfaceExclusions: readonly string[];
   /**
-   * Seconds that Envoy goes on serving after its pod began to terminate, however fast the application ends: until every client has
-   * learnt that the endpoint is gone. Longer than the application itself it always lives, where sidecars are native.
+   * Seconds that a pod goes on serving after it began to terminate: until every client has learnt that the endpoint is gone, and has its
+   * answers. Envoy, and the SIGTERM of containers without a `preStop` of their own, wait so long: an application that exits at once would
+   * break the requests that it is working on. Longer than the application itself Envoy always lives, where sidecars are native.
    */
   readonly drainSeconds: number;
-  /**
-   * Seconds by which the application's SIGTERM is put off, in containers without a `preStop` of their own: an application that exits
-   * at once on SIGTERM otherwise breaks the requests that it is working on. 0: not at all. Needs `sleepAction`.
-   */
-  readonly applicationHoldSeconds: number;
 }
 
 /** All that has a sensible default. */
@@ -91,6 +87,5 @@ export const INJECTOR_DEFAULTS = Object.freeze({
   outboundIPRangeExclusions: [],
   outboundIPRangeInclusions: [],
   interfaceExclusions: [],
-  drainSeconds: 3,
-  applicationHoldSeconds: 0,
+  drainSeconds: 5,
 } as const satisfies Partial<InjectorSettings>);

@@ -39,7 +39,6 @@ export interface InjectorOptions {
   readonly initResources?: Resources;
   readonly imagePullPolicy: InjectorSettings["imagePullPolicy"];
   readonly drainSeconds: number;
-  readonly applicationHoldSeconds: number;
   /** Whether the cluster's first family is IPv6: the kubelet then probes pods there. */
   readonly ipv6: boolean;
 }
@@ -180,7 +179,6 @@ function settings(options: InjectorOptions, world: World, version: number): Inje
     caConfigMap: options.caConfigMap,
     logLevel: envoyLogLevel,
     drainSeconds: options.drainSeconds,
-    applicationHoldSeconds: options.applicationHoldSeconds,
     ipv6: options.ipv6,
     ...(initResources === undefined ? {} : { initResources }),
   };

@@ -11,14 +11,22 @@ import { upstreamTls } from "./tls.ts";
 
 const UNLIMITED = 2 ** 32 - 1;
 
-const HTTP_AS_DOWNSTREAM = {
+const httpAsDownstream = (more: HttpProtocolOptions = {}) => ({
   "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any(HttpProtocolOptions, {
+    ...more,
     upstreamProtocolOptions: {
       $case: "useDownstreamProtocolConfig",
       value: { httpProtocolOptions: {}, http2ProtocolOptions: {} },
     },
   }),
-};
+});
+const HTTP_AS_DOWNSTREAM = httpAsDownstream();
+
+/**
+ * Applications close connections that are idle (Node after 5 s, gunicorn after 2), and a request that is just on its way is lost with them.
+ * Another connection to the own pod costs nothing, so ours is the shorter patience.
+ */
+const HTTP_TO_APPLICATION = httpAsDownstream({ commonHttpProtocolOptions: { idleTimeout: seconds(1) } });
 
 /** A dead address costs one connect time-out, then the request goes elsewhere. */
 const CONNECT_TIMEOUT = seconds(2);
@@ -80,7 +88,7 @@ export function serviceCluster(
 
 /** The application behind this sidecar. */
 export const localCluster = (service: ServiceName, port: number): Resource =>
-  loopback(localClusterName(service, port), port, { typedExtensionProtocolOptions: HTTP_AS_DOWNSTREAM });
+  loopback(localClusterName(service, port), port, { typedExtensionProtocolOptions: HTTP_TO_APPLICATION });
 
 /** Envoy's own admin, for who scrapes it. */
 export const metricsCluster = (): Resource => loopback(METRICS_CLUSTER, ADMIN_PORT, {});

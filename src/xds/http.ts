@@ -58,6 +58,10 @@ export function httpConnectionManager({ direction, statPrefix, routes, log, refu
     normalizePath: true,
     mergeSlashes: true,
     pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
+    // `svc.ns.svc.cluster.local.` is the same name, spelled so that resolvers need not search.
+    stripTrailingHostDot: true,
+    // Proxies in front of applications may still speak it: nginx does unless told otherwise.
+    httpProtocolOptions: { acceptHttp10: true },
     serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
     // Streams may be silent as long as their ends like.
     streamIdleTimeout: seconds(0),

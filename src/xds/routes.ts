@@ -180,11 +180,13 @@ function routeMatch(match: HTTPMatch): RouteMatch {
 
 /**
  * Requests that nobody has processed go elsewhere: no connection to the pod, a stream that it refused, or its Envoy's word that the
- * application took none. Safe for every method.
+ * application took none. Safe for every method. Of pods without a readiness probe several may have just started and not listen yet, all of
+ * them even: the tries reach over some 2 s, and the first is almost at once.
  */
 const RETRY: RetryPolicy = {
   retryOn: "connect-failure,refused-stream,retriable-headers",
-  numRetries: 2,
+  numRetries: 7,
+  retryBackOff: { baseInterval: seconds(0.05), maxInterval: seconds(1) },
   retriableHeaders: [
     { name: UNPROCESSED_HEADER, headerMatchSpecifier: { $case: "stringMatch", value: regex("true") } },
   ],

@@ -27,6 +27,7 @@ import {
   cgroupName,
   hostLink,
   linkAddresses,
+  BRIDGE_MAC,
   NODE_ADDRESS,
   NODE_LINK,
   NODE_NAME,
@@ -183,7 +184,8 @@ async function makeNetwork(id: string): Promise<void> {
     "link set lo up",
     `addr add ${link.node}/30 dev ${NODE_LINK}`,
     `link set ${NODE_LINK} up`,
-    "link add br0 type bridge",
+    // An address of its own: else it is that of a port and changes with the pods, whose packets to the node are lost until they notice.
+    `link add br0 address ${BRIDGE_MAC} type bridge`,
     `addr add ${NODE_ADDRESS}/${POD_CIDR.split("/")[1]} dev br0`,
     "link set br0 up",
     // So that the node itself can use the Services' addresses.

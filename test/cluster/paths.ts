@@ -34,6 +34,8 @@ export const cgroupName = (id: string): string => `heddle-cluster-${id}`;
 /** The cluster's own addresses: the same in each, because nothing leads from one to another. */
 export const NODE_NAME = "node1";
 export const NODE_ADDRESS = "10.244.0.1";
+/** Of the pods' bridge. */
+export const BRIDGE_MAC = "02:00:0a:f4:00:01";
 export const POD_CIDR = "10.244.0.0/16";
 export const SERVICE_CIDR = "10.96.0.0/16";
 export const API_SERVICE_ADDRESS = "10.96.0.1";

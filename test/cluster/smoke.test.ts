@@ -10,7 +10,7 @@ import { runSync } from "../../src/local/command.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { exec, until } from "./exec.ts";
 import { buildImage } from "./images.ts";
-import { cgroupName, hostLink, nodeNamespace, stateDirectory } from "./paths.ts";
+import { BRIDGE_MAC, cgroupName, hostLink, nodeNamespace, stateDirectory } from "./paths.ts";
 import { cleanUpDead } from "./record.ts";
 import { envoyImage, helm } from "./users-tools.ts";
 
@@ -226,6 +226,10 @@ describe("a whole Kubernetes", () => {
     const by = await cluster.kubectl(["get", "configmap", "-n", NS, `h${major}`, "-o", "jsonpath={.data.by}"]);
     expect(by).toBe(`helm${major}`);
     await exec([path, "uninstall", `h${major}`, "-n", NS], { env });
+  });
+
+  test("has a bridge whose address does not change with the pods", async () => {
+    expect(await cluster.nodeExec(["ip", "-o", "link", "show", "br0"])).toContain(BRIDGE_MAC);
   });
 
   test("leaves nothing in the node of what is deleted", async () => {

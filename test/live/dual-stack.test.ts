@@ -24,9 +24,10 @@ const API = { ipv4: "10.98.0.10", ipv6: "fd00:98::10" };
 const TCP = { ipv4: "10.98.0.11", ipv6: "fd00:98::11" };
 const ONLY6 = "fd00:98::12";
 const HALF = "fd00:98::13";
+const GONE = "fd00:98::14";
 
-/** Ports of the server's applications: HTTP and TCP at all addresses, and HTTP at IPv6 only. */
-const PORTS = { http: 8080, tcp: 9000, only6: 8086 };
+/** Ports of the server's applications: HTTP and TCP at all addresses, HTTP at IPv6 only, and one where nothing listens. */
+const PORTS = { http: 8080, tcp: 9000, only6: 8086, gone: 8099 };
 
 function mesh(pair: PodPair): World {
   const { client, server } = pair;
@@ -36,7 +37,9 @@ function mesh(pair: PodPair): World {
     addresses.map((ip, i) =>
       slice(of, ports, [{ ip, ready: true, pod: podName("a", "api-0") }], `${of.slice(2)}-${i}`),
     );
-  const api = workload("a/api", { ports: [{ port: PORTS.http }, { port: PORTS.tcp }, { port: PORTS.only6 }] });
+  const api = workload("a/api", {
+    ports: [{ port: PORTS.http }, { port: PORTS.tcp }, { port: PORTS.only6 }, { port: PORTS.gone }],
+  });
   return world(
     namespace("a"),
     service("a/api", { ports: [{ port: 80, targetPort: PORTS.http }], clusterIPs: Object.values(API) }),
@@ -56,6 +59,12 @@ function mesh(pair: PodPair): World {
     // Where its pod's IPv4 address leads, nothing listens: it is the client's own.
     service("a/half", { ports: [{ port: 80, targetPort: PORTS.http }], selector: { app: "api" }, clusterIPs: [HALF] }),
     slices("a/half", { "": PORTS.http }, [client.addresses.ipv4, server.addresses.ipv6]),
+    service("a/gone", {
+      ports: [{ port: 80, targetPort: PORTS.gone }],
+      selector: { app: "api" },
+      clusterIPs: [GONE],
+    }),
+    slices("a/gone", { "": PORTS.gone }),
     service("a/pods", { ports: [PORTS.http], selector: { app: "api" }, headless: true }),
     slices("a/pods", { "": PORTS.http }),
     service("a/tcp-pods", { ports: [{ port: PORTS.tcp, name: "tcp-echo" }], selector: { app: "api" }, headless: true }),
@@ -102,6 +111,7 @@ describe.skipIf(lacking(cannotRunLive()))("dual-stack", () => {
     for (const go of going.reverse()) await go();
     await pair?.remove();
   });
+  const envoys = new Map<string, EnvoyProcess>();
   const going: (() => void | Promise<void>)[] = [];
 
   async function sidecar(place: PodNamespace, account: string): Promise<void> {
@@ -114,6 +124,7 @@ describe.skipIf(lacking(cannotRunLive()))("dual-stack", () => {
     if (!resources) throw new Error(`no group of ${account}`);
     const leaf = (await authority.leaf(identity("a", account), stop.signal)).current;
     const running = new EnvoyProcess((goes) => going.push(goes));
+    envoys.set(account, running);
     const files = new ConfigFiles(running.directory);
     files.write({
       resources: dualStack(resources),
@@ -192,5 +203,11 @@ describe.skipIf(lacking(cannotRunLive()))("dual-stack", () => {
 
   test("an application that takes IPv6 only is reached", async () => {
     expect(await asked(web, `[${ONLY6}]`)).toEqual([200, "by IPv6 from ::1"]);
+  });
+
+  test("where the application listens at neither loopback, the client's side learns that nobody has taken the request", async () => {
+    expect((await asked(web, `[${GONE}]`))[0]).toBe(503);
+    const stats = await envoys.get("web")?.stats();
+    expect(stats?.get(`cluster.a/gone|${PORTS.gone}.upstream_rq_retry`)).toBeGreaterThan(0);
   });
 });

@@ -114,6 +114,12 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
     expect((await client.http("http://server/other")).status).toBe(403);
   });
 
+  test("difference 20: HTTP/1.0 is taken from clients, and judged like any other", async () => {
+    const first = async (path: string) =>
+      (await client.tcp("server", 80, `GET ${path} HTTP/1.0\r\nhost: server\r\n\r\n`)).received.split("\r\n")[0];
+    expect([await first("/web"), await first("/other")]).toEqual(["HTTP/1.0 200 OK", "HTTP/1.0 403 Forbidden"]);
+  });
+
   test("HTTP/2 without TLS stays HTTP/2, with many requests on one connection, each judged by itself", async () => {
     const paths = ["/web", "/other", "/web?2", "/web?3"];
     const answers = (await speaker.speak({ op: "h2c", origin: "http://server:82", paths })) as {
@@ -139,8 +145,19 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
     expect(await speaker.speak({ op: "grpc", host, method: "Say", text: "hello" })).toEqual({ code: 0, text: "hello" });
     expect(await speaker.speak({ op: "grpc-count", host, count: 5 })).toEqual(["1", "2", "3", "4", "5"]);
     expect(await speaker.speak({ op: "grpc-talk", host, texts: ["a", "b", "c"] })).toEqual(["a", "b", "c"]);
-    const refused = (await speaker.speak({ op: "grpc", host, method: "Secret", text: "x" })) as { code: number };
-    expect(refused.code).toBe(Grpc.PERMISSION_DENIED);
+    expect(await speaker.speak({ op: "grpc", host, method: "Secret", text: "x" })).toEqual({
+      code: Grpc.PERMISSION_DENIED,
+      details: expect.stringContaining(
+        "heddle: no TrafficTarget lets spiffe://cluster.local/ns/shop/sa/client do POST /test.Echo/Secret",
+      ),
+    });
+    const other = await live.client("shop/stranger", "protocol-client.ts");
+    expect(await other.speak({ op: "grpc", host, method: "Say", text: "x" })).toEqual({
+      code: Grpc.PERMISSION_DENIED,
+      details: expect.stringContaining(
+        "heddle: no TrafficTarget lets this pod's ServiceAccount call server.shop:50051",
+      ),
+    });
   });
 
   test("WebSockets are upgraded through both sidecars, and refused like any other request", async () => {
@@ -190,6 +207,8 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
       for (const host of [name, `${name}:80`]) expect((await client.http(`http://${host}/web`)).status, host).toBe(200);
     const ip = await virtualIP("server");
     for (const host of [ip, `${ip}:80`]) expect((await client.http(`http://${host}/web`)).status, host).toBe(200);
+    for (const host of ["server.shop.svc.cluster.local.", "server.shop.svc.cluster.local.:80"])
+      expect((await client.http(`http://${host}/web`)).status, host).toBe(200);
     // No resolver makes an address of it; a client that has one may still call the Service so.
     for (const host of ["server.shop.svc.cluster", "server.shop.svc.cluster:80", "SERVER.shop"])
       expect((await client.http(`http://${ip}/web`, { headers: { host } })).status, host).toBe(200);

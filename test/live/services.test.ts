@@ -78,7 +78,7 @@ ${service(
     - { name: udp-dns, port: 53, targetPort: 7000, protocol: UDP }
     - { name: udp-only, port: 80, targetPort: web, protocol: UDP }`,
 )}
-${service("alias", "{ selector: { app: multi }, ports: [{ name: http-alias, port: 8000, targetPort: web }] }")}
+${service("alias", "{ selector: { app: multi }, ports: [{ name: http-alias, port: 8000, targetPort: web }, { name: tcp-alias, port: 7001, targetPort: 7000 }] }")}
 ${workload("spoken", "{ containerPort: 8081 }, { containerPort: 8443 }, { containerPort: 8083 }, { containerPort: 5672 }")}
 ${service(
   "spoken",
@@ -177,6 +177,7 @@ describe.skipIf(lacking(cannotRunLive()))("Services", () => {
       "multi:8080",
       "multi:8080",
     ]);
+    expect(await echoed("alias", 7001)).toBe(true);
     // A name counts on the ports of its own Service only: on others it is passed on, to where nobody listens.
     expect(await asked("alias:80")).toMatch(/^503 /);
   });

@@ -290,7 +290,7 @@ export class AdsClient {
 
   /** Opens a connection and a stream; a model that asked for something before asks for it again. */
   connect(): this {
-    const { address, tls, protocol, metadata = {} } = this.#options;
+    const { address, tls } = this.#options;
     const credentials = grpc.credentials.createSsl(pem(tls.roots), pem(tls.privateKey), pem(tls.certificate));
     this.#client = new grpc.Client(address, credentials, {
       "grpc.ssl_target_name_override": tls.serverName,
@@ -299,10 +299,17 @@ export class AdsClient {
       "grpc.enable_channelz": 0,
       "grpc.initial_reconnect_backoff_ms": 100_000,
     });
+    return this.reopen();
+  }
+
+  /** Another stream on the connection that there is, if it still takes one. */
+  reopen(): this {
+    const { protocol, metadata = {} } = this.#options;
     const method = protocol === "delta" ? "DeltaAggregatedResources" : "StreamAggregatedResources";
     const headers = new grpc.Metadata();
     for (const [key, value] of Object.entries(metadata)) headers.set(key, value);
     const path = `/envoy.service.discovery.v3.AggregatedDiscoveryService/${method}`;
+    if (!this.#client) return this.connect();
     const call = this.#client.makeBidiStreamRequest(path, pass, pass, headers);
     const ended = (this.#ended = Promise.withResolvers<Ended>());
     this.#call = call;

@@ -95,6 +95,13 @@ livenessProbe:
   failureThreshold: 6
 {{- end -}}
 
+{{/* A pod that ends works on until everybody has learnt of it: webhooks and sidecars go to the others without having been refused. */}}
+{{- define "heddle.lastSeconds" -}}
+lifecycle:
+  preStop:
+    exec: { command: [sleep, "3"] }
+{{- end -}}
+
 {{/* Who the process is: for its Lease, its Events and its own objects. */}}
 {{- define "heddle.env" -}}
 - name: POD_NAME

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { status as Status } from "@grpc/grpc-js";
 import { DeltaDiscoveryRequest } from "../../../gen/envoy/service/discovery/v3/discovery.ts";
-import type { AdsClientOptions } from "../../support/ads-client.ts";
+import type { AdsClient, AdsClientOptions } from "../../support/ads-client.ts";
 import { fake, resources } from "./fixtures.ts";
 import { alice, bob, ca, has, mesh, open, whole, world } from "./world.ts";
 
@@ -149,6 +149,20 @@ test("drain ends every stream in peace, one after the other, and accepts no more
   await drained;
   expect(w.server.status()).toEqual([]);
   expect((await w.client(alice).ended).code).toBe(Status.UNAVAILABLE);
+});
+
+test("who is drained does not come back on the connection that he has, while others still have their streams", async () => {
+  const w = await world();
+  const pairs = await Promise.all(["p0", "p1"].map((name) => ca.issue(name)));
+  for (const i of [0, 1]) w.cache.set(`p${i}`, mesh());
+  const [first, last] = pairs.map((pair) => w.client(pair)) as [AdsClient, AdsClient];
+  await Promise.all([first, last].map(whole));
+  const drained = w.server.drain(1_000);
+  expect((await first.ended).code).toBe(Status.OK);
+  expect((await first.reopen().ended).code).toBe(Status.UNAVAILABLE);
+  expect(w.server.status().map(({ id }) => id)).toEqual(["p1"]);
+  expect((await last.ended).code).toBe(Status.OK);
+  await drained;
 });
 
 test("a reader that does not read holds no more than one response a type, and gets the latest in the end", async () => {

@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { pod, type Loose } from "./pods.ts";
 
 const odd: fc.Arbitrary<unknown> = fc.oneof(
-  fc.jsonValue({ maxDepth: 2 }),
+  // JSON's text has no -0.
+  fc.jsonValue({ maxDepth: 2 }).map((value): unknown => JSON.parse(JSON.stringify(value))),
   fc.constantFrom(null, "", 0, -1, 1.5, 65536, [], {}, true, "__proto__", "a/b~c", "$(POD_UID)", "\u0000", "\ud800"),
 );
 /** Nearly always what it should be. */

