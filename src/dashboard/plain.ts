@@ -2,6 +2,8 @@
  * Whatever the pipeline holds, as plain data that prints: Maps become objects, and private keys never appear. Pure.
  */
 
+import { PersistentMap } from "../lib/persistent-map.ts";
+
 export const REDACTED = "[redacted]";
 
 /** Names of fields whose content is secret, in any spelling. */
@@ -19,7 +21,8 @@ export function plain(value: unknown, depth = 0): unknown {
   if (value instanceof Uint8Array) return base64(value);
   if (value instanceof Date) return value.toISOString();
   if (Array.isArray(value) || value instanceof Set) return [...value].map((item) => plain(item, depth + 1));
-  const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : ownEntries(value);
+  const entries: Iterable<[unknown, unknown]> =
+    value instanceof Map ? value : value instanceof PersistentMap ? byKey(value) : ownEntries(value);
   const copy: Record<string, unknown> = {};
   for (const [key, item] of entries) {
     const field = String(key);
@@ -46,3 +49,6 @@ function base64(value: Uint8Array): string {
   const buffer = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   return PEM_KEY.test(buffer.toString("latin1")) ? REDACTED : buffer.toString("base64");
 }
+
+/** Its own order means nothing. */
+const byKey = (map: PersistentMap<unknown>): [string, unknown][] => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
