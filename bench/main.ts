@@ -8,6 +8,7 @@ import { compile } from "./compile.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { simulated } from "./simulated.ts";
+import { webhook } from "./webhook.ts";
 
 /** Another benchmark, in a process of its own. */
 const script = (name: string) => (): Promise<void> =>
@@ -29,6 +30,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   ads: script("ads.ts"),
   ca: script("ca.ts"),
   reflector: script("reflector.ts"),
+  webhook,
 };
 /** Several parts under one name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = { change: ["live", "simulated"] };
