@@ -24,7 +24,7 @@ import {
 } from "./objects.ts";
 import { withoutSecrets } from "./redact.ts";
 import {
-  CONTROLLER_HTTP_PORT,
+  CONTROLLER_DEBUG_PORT,
   DEPLOYMENTS,
   EVENTS,
   INGRESS_BACKENDS,
@@ -137,7 +137,7 @@ async function collectControlPlane(cluster: Cluster, collection: Collection, nam
     if (mapAt(pod, "metadata", "labels")[LABEL_APP] !== CONTROLLER) continue;
     for (const page of ["/api/proxies", "/api/problems", "/debug/work"])
       await collection.add(`${at}/${nameOf(pod)}${page}.json`, async () => {
-        const port = { namespace, pod: nameOf(pod), port: CONTROLLER_HTTP_PORT };
+        const port = { namespace, pod: nameOf(pod), port: CONTROLLER_DEBUG_PORT };
         return JSON.stringify(await cluster.askPodJson(port, page), undefined, 2);
       });
   }

@@ -12,7 +12,7 @@ import type { Context } from "./connection.ts";
 import { controllerPods, findMesh } from "./meshes.ts";
 import { nameOf, stringAt } from "./objects.ts";
 import { meshedPod } from "./policy.ts";
-import { CONTROLLER_HTTP_PORT } from "./resources.ts";
+import { CONTROLLER_DEBUG_PORT } from "./resources.ts";
 import { errorOf } from "./sentences.ts";
 import { outData } from "./terminal.ts";
 
@@ -71,7 +71,7 @@ export async function clusterProxyStatus(
   const silent: string[] = [];
   for (const pod of pods) {
     try {
-      const port = { namespace, pod: nameOf(pod), port: CONTROLLER_HTTP_PORT };
+      const port = { namespace, pod: nameOf(pod), port: CONTROLLER_DEBUG_PORT };
       const answer = await cluster.askPodJson(port, "/api/proxies");
       if (Array.isArray(answer)) rows.push(...(answer.filter(isRaw) as unknown as ProxyRow[]));
     } catch (error) {

@@ -43,5 +43,7 @@ export const DEFAULT_NAMESPACE = USUAL_NAMESPACES[0];
 export const DEFAULT_MESH = "osm";
 export const DEFAULT_CA_SECRET = "osm-ca-bundle";
 
-/** The controller's port for health, version and debug pages: OSM's. */
+/** The controller's port for health and version: OSM's. */
 export const CONTROLLER_HTTP_PORT = 9091;
+/** Its port for everything else that it shows, open on the pod's loopback only, where a port-forward arrives: OSM's too. */
+export const CONTROLLER_DEBUG_PORT = 9092;

@@ -24,8 +24,8 @@ export interface MeshVersion {
 }
 
 /** Milliseconds for a cluster to answer. Whoever asked for one by name waits longer. */
-const SOON = 1_500;
-const PATIENT = 10_000;
+const SOON = 5_000;
+const PATIENT = 15_000;
 
 export async function version(
   options: VersionOptions,

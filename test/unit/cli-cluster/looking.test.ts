@@ -131,7 +131,7 @@ describe("proxy status", () => {
   test("of a cluster, from every replica of the controller", async () => {
     for (const [i, name] of ["c-0", "c-1", "c-2"].entries()) {
       bench.api.put(pod("osm-system", name, { meshed: false, labels: { app: "osm-controller" } }));
-      if (i < 2) bench.api.ports.set(`osm-system/${name}:9091`, () => ({ body: [row(`p${i}`, `shop/store-${i}`)] }));
+      if (i < 2) bench.api.ports.set(`osm-system/${name}:9092`, () => ({ body: [row(`p${i}`, `shop/store-${i}`)] }));
     }
     const { out, notes, code } = await bench.heddle(["proxy", "status", "--context", "test"]);
     expect(code).toBe(0);
@@ -355,6 +355,7 @@ describe("verify connectivity", () => {
     [["--to-pod", "a/b", "--to-ext-port", "1"], /cannot be set with/],
     [["--to-pod", "shop/store-1"], /--to-service must be set/],
     [["--to-pod", "store-1", "--to-service", "store"], /--to-pod must be a namespaced name/],
+    [["--to-pod", "shop/store-1", "--to-service", "other/store"], /--to-service must be the name of a Service in/],
   ])("%j", async (args, sentence) => {
     const { code, error } = await verify(...args);
     expect(error).toMatch(sentence);

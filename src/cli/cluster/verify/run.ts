@@ -55,6 +55,17 @@ const place = (flag: string, text: string): Place => {
   throw new UserError(`${flag} must be a namespaced name of the form <namespace>/<name>, got ${text}.`, EXIT.usage);
 };
 
+/** The Service's name, in the pod's namespace. `ns/name` is taken too, since pods are named so. */
+function serviceOf(text: string, { namespace }: Place): string {
+  const found = namespacedName(text);
+  if (!text.includes("/")) return text;
+  if (found?.namespace === namespace) return found.name;
+  throw new UserError(
+    `--to-service must be the name of a Service in the pod's namespace ${namespace}, got ${text}.`,
+    EXIT.usage,
+  );
+}
+
 async function show({ terminal }: Context, result: Result): Promise<number> {
   await terminal.out(resultLines(result, terminal.paint).join("\n"));
   return result.status === "Success" ? EXIT.ok : EXIT.failure;
@@ -72,7 +83,8 @@ export async function verifyConnectivity(context: Context, options: Connectivity
   if (toPod === undefined) return show(context, await egress(cluster, mesh, source, `${toExtHost ?? ""}:${toExtPort}`));
   const destination = place("--to-pod", toPod);
   if (toService === undefined) throw new UserError("--to-service must be set with --to-pod.", EXIT.usage);
-  return show(context, await podToPod(cluster, mesh, { source, destination, service: toService }));
+  const service = serviceOf(toService, destination);
+  return show(context, await podToPod(cluster, mesh, { source, destination, service }));
 }
 
 async function podToPod(
@@ -193,7 +205,8 @@ export async function verifyIngress(context: Context, options: IngressOptions): 
       ? []
       : await api.list(PODS, { namespace: ingress.namespace, labelSelector: selector.join(",") });
   const pod = await api.get(PODS, destination);
-  const backendService = `${destination.namespace}/${options.toService}`;
+  const toService = serviceOf(options.toService, destination);
+  const backendService = `${destination.namespace}/${toService}`;
   const steps = [
     checks.namespaceMonitored(
       destination.namespace,
@@ -206,13 +219,13 @@ export async function verifyIngress(context: Context, options: IngressOptions): 
     checks.podReady(to, pod),
     checks.serviceSelects(
       backendService,
-      await api.get(SERVICES, { namespace: destination.namespace, name: options.toService }),
+      await api.get(SERVICES, { namespace: destination.namespace, name: toService }),
       pod,
     ),
     checks.ingressBackend(await ingressBackendOf(cluster, destination.namespace, options.ingressBackend), {
       name: `${destination.namespace}/${options.ingressBackend}`,
       ingressService: ingress,
-      backendService: options.toService,
+      backendService: toService,
       port,
       protocol,
     }),
