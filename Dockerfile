@@ -2,8 +2,8 @@
 #
 #     docker buildx build --platform linux/amd64,linux/arm64 -t heddle/heddle:0.1.0 .
 #
-# The bundle is the same for every platform.
-FROM node:24-bookworm-slim AS build
+# The bundle is the same for every platform: it is made once, on the platform that builds.
+FROM --platform=$BUILDPLATFORM node:24-bookworm-slim AS build
 WORKDIR /heddle
 # Where npm takes packages from, and a file of the base image with further CAs that it trusts, when not as usual.
 ARG NPM_CONFIG_REGISTRY

@@ -253,7 +253,7 @@ export class Cluster {
     const [config, cache] = [this.kubeconfig, join(this.directory, "kubectl-cache")];
     writeFileSync(
       path,
-      `#!/bin/sh\nKUBECONFIG="${config}"; export KUBECONFIG\nexec "${this.#binaries.kube}" kubectl --cache-dir="${cache}" "$@"\n`,
+      `#!/bin/sh\nexport KUBECONFIG="${config}" KUBECACHEDIR="${cache}"\nexec "${this.#binaries.kube}" kubectl "$@"\n`,
     );
     chmodSync(path, 0o755);
   }

@@ -86,8 +86,8 @@ const VOLUME = {
 
 /** Puts images of our applications into the registry, under the names that OSM's manifests (and `examples/bookstore`) use. */
 export async function pushBookstoreImages(cluster: Cluster): Promise<void> {
-  const dockerfile = join(ROOT, "test/cluster/apps/Dockerfile");
-  const apps = await buildImage(dockerfile, join(ROOT, "examples/bookstore"), "bookstore-apps:test", {}, say);
+  const folder = join(ROOT, "examples/bookstore");
+  const apps = await buildImage(join(folder, "Dockerfile"), folder, "bookstore-apps:test", {}, say);
   for (const name of BOOKSTORE_NAMESPACES) await cluster.pushImage(apps, `openservicemesh/${name}:latest-main`);
   await cluster.pushImage(apps, "mysql:5.6");
 }

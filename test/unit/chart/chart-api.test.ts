@@ -82,6 +82,13 @@ describe.skipIf(missing)("the chart", () => {
       expect((await install(major)).code).toBe(0);
     });
 
+    test.each(MAJORS)("passes --dry-run=server with helm %i, and leaves nothing", async (major) => {
+      const { code, out, err } = await install(major, "--dry-run=server");
+      expect([code, err]).toEqual([0, ""]);
+      expect(out).toContain("kind: MutatingWebhookConfiguration");
+      expect((await api.call("GET", deployment)).status).toBe(404);
+    });
+
     test.each(MAJORS)("leaves somebody else's CRDs alone and says so with helm %i", async (major) => {
       const { name } = (await foreign()).metadata;
       const { code, out, err } = await install(major);
