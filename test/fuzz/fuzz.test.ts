@@ -7,8 +7,8 @@ import { expect, test } from "vitest";
 import { parseYaml } from "../../src/sources/files/yaml.ts";
 import { objectsOf, scramble, typeJunk } from "./mutate.ts";
 import { Random } from "./random.ts";
-import { scene, TEXTS } from "./scenes.ts";
-import { answerTo, documentsOf, opened, show, walk } from "./way.ts";
+import { scene, sound, TEXTS } from "./scenes.ts";
+import { answerTo, covers, documentsOf, opened, show, walk } from "./way.ts";
 
 const MANIFESTS = Number(process.env["FUZZ_MANIFESTS"] ?? 12_000);
 const SEED = Number(process.env["FUZZ_SEED"] ?? 1);
@@ -54,7 +54,7 @@ function tries(manifests: number, from: number, one: (seed: number) => number): 
 }
 
 test("no crash, and every object is used or named", { timeout: HOURS }, () => {
-  const { walked } = tries(MANIFESTS * 0.8, SEED, (seed) => {
+  const { walked } = tries(MANIFESTS * 0.6, SEED, (seed) => {
     const objects = objectsOf(seed);
     try {
       const { world } = walk(documentsOf(objects));
@@ -67,7 +67,7 @@ test("no crash, and every object is used or named", { timeout: HOURS }, () => {
     }
     return objects.length;
   });
-  expect(walked).toBeGreaterThanOrEqual(MANIFESTS * 0.8);
+  expect(walked).toBeGreaterThanOrEqual(MANIFESTS * 0.6);
   expect(Object.keys(Object.prototype)).toEqual([]);
 });
 
@@ -84,28 +84,27 @@ test("no text is too strange", { timeout: HOURS }, () => {
 
 test("a mistake opens nothing that was not open", { timeout: HOURS }, () => {
   let mistakes = 0;
-  tries(MANIFESTS * 0.1, SEED, (seed) => {
+  tries(MANIFESTS * 0.3, SEED, (seed) => {
     const random = new Random(seed);
-    const objects = scene(random);
+    const objects = random.oneIn(4) ? scene(random) : sound(random);
     const before = walk(documentsOf(objects));
     if ([...before.read, ...before.problems].some((p) => p.severity === "error")) return 1;
     const wrong = structuredClone(objects);
-    const at = random.below(wrong.length);
+    // Policies come first in what is sound.
+    const at = Math.min(random.below(wrong.length), random.below(wrong.length));
     breakOne(random, wrong, at);
     const after = walk(documentsOf(wrong));
     if (!after.read.some((p) => p.severity === "error")) return objects.length;
     mistakes++;
-    const covered = opened(before.mesh);
-    const added = [...opened(after.mesh)].filter(
-      (one) => !covered.has(one) && !covered.has(one.replace(/ \[.*/s, " all")),
-    );
+    const known = opened(before.mesh);
+    const added = opened(after.mesh).filter((one) => !known.some((other) => covers(other, one)));
     if (added.length > 0)
       throw new Error(
-        `opened by mistake: ${added.join("; ")}\n${show(objects[at])}\nbecame\n${show(wrong[at])}\nbeside\n${objects.map(show).join("\n")}`,
+        `opened by mistake: ${JSON.stringify(added)}\n${show(objects[at])}\nbecame\n${show(wrong[at])}\nbeside\n${objects.map(show).join("\n")}`,
       );
     return objects.length;
   });
-  expect(mistakes).toBeGreaterThan(MANIFESTS / 1_000);
+  expect(mistakes).toBeGreaterThan(MANIFESTS / 300);
 });
 
 /** One value of one object is of a wrong type, or its key is misspelt. */

@@ -244,3 +244,73 @@ const slice = (random: Random): Fields =>
     },
     { labels: { "kubernetes.io/service-name": random.of(NAMES) } },
   );
+
+/** A mesh without a mistake in which every rule has something to limit: one destination with several ports, and targets of each form. */
+export function sound(random: Random): unknown[] {
+  const at = (name: string) => ({ metadata: { name, namespace: "a" } });
+  const all: readonly Fields[] = [
+    { port: 80, targetPort: 8080, name: "http-web" },
+    { port: 81, targetPort: 9090, name: "http-admin" },
+    { port: 5432, name: "tcp-db" },
+    { port: 3306, name: "m", appProtocol: "mysql" },
+  ];
+  const services = random.oneIn(2)
+    ? [{ ...at("api"), spec: { selector: { app: "api" }, ports: all } }]
+    : all.map((port, i) => ({ ...at(`api-${i}`), spec: { selector: { app: "api" }, ports: [port] } }));
+  const client = (name: string) => ({
+    apiVersion: "v1",
+    kind: "Pod",
+    ...at(name),
+    spec: { serviceAccountName: name, containers: [{ name: "app", image: "app" }] },
+  });
+  const api = { ...client("api"), metadata: { name: "api", namespace: "a", labels: { app: "api" } } };
+  const numbers = [8080, 9090, 5432, 3306];
+  const routes = ["r", "s"].map((name) => ({
+    apiVersion: "specs.smi-spec.io/v1alpha4",
+    kind: "TCPRoute",
+    ...at(name),
+    spec: random.oneIn(6) ? {} : { matches: { ports: random.some(1, 3, () => random.of(numbers)) } },
+  }));
+  const matches = [
+    { name: "get", pathRegex: "/a", methods: ["GET", "HEAD"] },
+    {
+      name: "agent",
+      headers: random.of<unknown>([[{ "user-agent": "x" }, { cookie: "y" }], { "user-agent": "x", cookie: "y" }]),
+    },
+    { name: "any" },
+  ];
+  const group = { apiVersion: "specs.smi-spec.io/v1alpha4", kind: "HTTPRouteGroup", ...at("g"), spec: { matches } };
+  const http = (): Fields => ({
+    kind: "HTTPRouteGroup",
+    name: "g",
+    ...(random.oneIn(3) ? {} : { matches: random.of([["get"], ["get", "agent"]]) }),
+  });
+  const tcp = (): Fields => ({ kind: "TCPRoute", name: random.of(["r", "s"]) });
+  const targets = random
+    .some(1, 2, () => 0)
+    .map((_, i) => {
+      const version = random.of(["v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"]);
+      const destination: Fields = {
+        kind: "ServiceAccount",
+        name: "api",
+        namespace: "a",
+        ...(version < "v1alpha3" && random.oneIn(2) ? { port: random.of(numbers) } : {}),
+      };
+      const sources = ["web", "other"]
+        .slice(0, 1 + random.below(2))
+        .map((name) => ({ kind: "ServiceAccount", name, namespace: "a" }));
+      const rules = random.of<() => Fields[]>([
+        () => [http(), tcp()],
+        () => [tcp(), http(), tcp()],
+        () => [http()],
+        () => [tcp()],
+        () => [tcp(), tcp()],
+      ])();
+      const body =
+        version === "v1alpha1" ? { destination, sources, specs: rules } : { spec: { destination, sources, rules } };
+      return { apiVersion: `access.smi-spec.io/${version}`, kind: "TrafficTarget", ...at(`t${i}`), ...body };
+    });
+  const made = services.map((service) => ({ apiVersion: "v1", kind: "Service", ...service }));
+  // What is not broken comes last.
+  return structuredClone([...targets, group, ...routes, ...made, api, client("web"), client("other")]);
+}

@@ -110,27 +110,40 @@ export function answerTo(world: World, object: unknown): void {
   }
 }
 
-/** What clients may do, one string for each source, port and match; `all` beside a source and port covers every match. */
-export function opened(mesh: Mesh): Set<string> {
-  const found = new Set<string>();
+/** One thing that one client may do at one port. */
+export interface Opening {
+  readonly place: string;
+  /** Of one method, `*` being any. Undefined: everything. */
+  readonly request?: {
+    readonly path: string | undefined;
+    readonly method: string;
+    readonly headers: readonly string[];
+  };
+}
+
+export function opened(mesh: Mesh): Opening[] {
+  const found: Opening[] = [];
   for (const { identity, inbound } of mesh.groups.values())
     for (const { port, access } of inbound)
       for (const { sources, matches } of access)
-        for (const source of sources ?? ["everybody"])
-          for (const match of matches ?? [undefined]) found.add(`${source}>${identity}:${port} ${matchText(match)}`);
+        for (const source of sources ?? ["everybody"]) {
+          const place = `${source}>${identity}:${port}`;
+          if (!matches) found.push({ place });
+          for (const { pathRegex: path, methods, headers } of matches ?? [])
+            for (const method of methods.length === 0 || methods.includes("*") ? ["*"] : methods)
+              found.push({ place, request: { path, method, headers: headers.map((h) => `${h.name}: ${h.regex}`) } });
+        }
   return found;
 }
 
-/** Without the methods' order, and each method for itself. */
-const matchText = (match: object | undefined): string => {
-  if (!match) return "all";
-  const { pathRegex, methods, headers } = match as {
-    pathRegex?: string;
-    methods: readonly string[];
-    headers: readonly object[];
-  };
-  return JSON.stringify([pathRegex, [...methods].sort(), headers]);
-};
+/** Whether one opening lets through all that another does, as far as it can be seen without looking into patterns. */
+export const covers = (larger: Opening, smaller: Opening): boolean =>
+  larger.place === smaller.place &&
+  (!larger.request ||
+    (smaller.request !== undefined &&
+      (larger.request.path === undefined || larger.request.path === smaller.request.path) &&
+      (larger.request.method === "*" || larger.request.method === smaller.request.method) &&
+      larger.request.headers.every((header) => smaller.request?.headers.includes(header))));
 
 export const show = (value: unknown): string => {
   try {
