@@ -13,7 +13,19 @@ import type { Change } from "../../src/world/types.ts";
 import { apply, type World } from "../../src/world/world.ts";
 import { Builder } from "../../src/xds/build.ts";
 import { ownCertificate } from "../../src/xds/tls.ts";
-import { app, namespace, pod, routeGroup, slice, split, target, workload, world } from "../support/build.ts";
+import {
+  app,
+  namespace,
+  pod,
+  routeGroup,
+  service,
+  slice,
+  split,
+  target,
+  type Changes,
+  workload,
+  world,
+} from "../support/build.ts";
 import { ConfigFiles, type Json, type ProxyConfig } from "../support/envoy-json.ts";
 import { envoyPath, EnvoyProcess, live, rejections } from "../support/envoy-process.ts";
 import { memoryStore } from "../unit/ca/support.ts";
@@ -364,5 +376,82 @@ describe("a client's sidecar", () => {
     expect(answers).toEqual(Array.from({ length: 20 }, () => 200));
     expect(seen).toHaveLength(20);
     expect((await client.running.stats()).get(`cluster.a/api|${port}.upstream_rq_retry`)).toBeGreaterThan(0);
+  });
+});
+
+describe("a split", () => {
+  /** Three Services of one account: the root is called, v1 and v2 have a sidecar each, v3 has nobody. */
+  const versions = (port: number, ...more: readonly Changes[]) =>
+    world(
+      namespace("a"),
+      service("a/root", { ports: [port], selector: { app: "api" }, clusterIP: CLIENT }),
+      ...["v1", "v2", "v3"].map((name) => service(`a/${name}`, { ports: [port], selector: { app: "api" } })),
+      ...["root", "v1"].map((name) => slice(`a/${name}`, { "": port }, [SERVER])),
+      slice("a/v2", { "": port }, [BROKEN]),
+      pod("a/api-1", workload("a/api")),
+      pod("a/web-1", workload("a/web")),
+      routeGroup("a/g", [{ name: "all" }]),
+      routeGroup("a/beta", [
+        { name: "header", headers: [{ name: "x-beta", regex: "yes|please" }] },
+        { name: "path", pathRegex: "/new/.*", methods: ["POST"] },
+      ]),
+      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }),
+      ...more,
+    );
+  const beta = split("a/beta", { service: "root", backends: { v2: 1, v1: 0 }, matches: ["beta"] });
+  const rest = (backends: Record<string, number>) => split("a/rest", { service: "root", backends });
+
+  async function running(of: (port: number) => World) {
+    const [one, two] = [await application(), await application()];
+    const { port } = one;
+    await sidecar("api", of(port), SERVER, port);
+    await sidecar("api", of(port), BROKEN, port, two.port);
+    await sidecar("web", of(port), CLIENT, port);
+    const ask = async (path: string, more: Call = {}) => {
+      const before = two.seen.length;
+      const { status, body } = await call(await dialPlain(CLIENT, port), path, {
+        ...more,
+        headers: { host: "root.a", ...more.headers },
+      });
+      return status === 200 ? (two.seen.length > before ? "v2" : "v1") : `${status} ${body}`;
+    };
+    return { ask };
+  }
+  const times = async <T>(n: number, ask: () => Promise<T>): Promise<T[]> => {
+    const all: T[] = [];
+    for (let i = 0; i < n; i++) all.push(await ask());
+    return all;
+  };
+
+  test("rows 27, 30 and 31: requests that match go to the split's backends, all others on; weight 0 gets none", async () => {
+    const { ask } = await running((port) => versions(port, beta, rest({ v1: 3, v2: 0 })));
+    const is = async (wanted: string, path: string, more?: Call) =>
+      expect(new Set(await times(10, () => ask(path, more))), `${path} ${JSON.stringify(more)}`).toEqual(
+        new Set([wanted]),
+      );
+    await is("v1", "/");
+    await is("v1", "/new/a");
+    await is("v1", "/", { headers: { "x-beta": "no" } });
+    await is("v2", "/", { headers: { "X-Beta": "please" } });
+    await is("v2", "/new/a?b", { method: "POST" });
+    await is("v1", "/x/new/a", { method: "POST" });
+    // Row 33: the backend's own name is no split's business.
+    await is("v2", "/", { headers: { host: "v2.a" } });
+  });
+
+  test("row 27: where nothing is left, the request is answered 503 in words", async () => {
+    const { ask } = await running((port) => versions(port, rest({ v1: 0, v2: 0 })));
+    expect(await ask("/")).toBe("503 heddle: the TrafficSplit of this service has no backend left\n");
+    expect(await ask("/", { headers: { host: "v1.a" } })).toBe("v1");
+  });
+
+  test("row 28: a backend without endpoints keeps its share, which is answered 503", async () => {
+    const { ask } = await running((port) => versions(port, rest({ v1: 1, v3: 1 })));
+    const answers = await times(60, () => ask("/"));
+    const refused = answers.filter((answer) => answer.startsWith("503"));
+    expect(refused.length + answers.filter((answer) => answer === "v1").length).toBe(60);
+    // Half of sixty; chance alone gets here less than once in ten million times.
+    expect(refused.length).toBeGreaterThan(9);
+    expect(refused.length).toBeLessThan(51);
   });
 });

@@ -106,7 +106,7 @@ describe.skipIf(lacking(cannotRunLive()))("heddle up", () => {
     for (let i = 0; i < 5; i++) expect(identity()).toBe("bookstore-v2\n");
   });
 
-  test("the commands beside it: get pods, exec, logs, proxy status, translate", () => {
+  test("the commands beside it: get pods, exec, logs, proxy status, graph, translate", () => {
     const pods = JSON.parse(heddle("get", "pods", "--mesh", "t1", "-o", "json").stdout) as {
       name: string;
       ready: boolean;
@@ -123,6 +123,8 @@ describe.skipIf(lacking(cannotRunLive()))("heddle up", () => {
     const proxies = heddle("proxy", "status", "--mesh", "t1").stdout.trim().split("\n");
     expect(proxies[0]).toMatch(/^PROXY +TYPE +SENT +ACKED +NACKED +MESSAGE/);
     expect(proxies.length).toBeGreaterThan(18);
+    const who = heddle("graph", "live", "--mesh", "t1", "--to", "bookstore/bookstore").stdout;
+    expect(who).toMatch(/^bookbuyer\/bookbuyer +bookstore\/bookstore:14001 +bookstore-v[12] .*% +GET /m);
     const routes = heddle("translate", dir, "--stage", "xds", "--proxy", "bookbuyer/bookbuyer", "-o", "json");
     expect(routes.status).toBe(0);
     expect(routes.stdout).toContain("rds-outbound.14001");
