@@ -31,7 +31,7 @@ export interface View {
 }
 
 /** A mesh takes whatever is free; here the same input gives the same output. */
-const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
+export const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
 
 /** Reads a folder once, as if every pod were running and ready. */
 export async function loadFolder(dir: string): Promise<View> {

@@ -8,6 +8,7 @@ import { anyMeshName, visibleGlobalOptions } from "./cluster/options.ts";
 import { clusterVerbs, type Outside } from "./cluster/program.ts";
 import { EXIT_CODES } from "./errors.ts";
 import { graphCommand } from "./graph-program.ts";
+import { addPlan, addProve } from "./plan-commands.ts";
 import { roleCommands } from "./roles.ts";
 
 /** Gets the exit code of the command that ran. */
@@ -163,6 +164,8 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
     .action(async (dir: string, options) => done(await (await import("./translate.ts")).translate(dir, options)));
 
   graphCommand(program, done, mesh, cluster);
+  addPlan(program, cluster, done, mesh);
+  addProve(program, cluster, done, mesh);
 
   const proxy = program
     .command("proxy")

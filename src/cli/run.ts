@@ -13,8 +13,13 @@ export async function run(argv: readonly string[], config: Config): Promise<numb
   const program = buildProgram(config, (result) => {
     code = result;
   });
+  let usage: number = EXIT.usage;
   for (const command of [program, ...program.commands, ...program.commands.flatMap((c) => c.commands)])
-    command.exitOverride();
+    command.exitOverride((error) => {
+      // Of `plan`, 2 says that something changes.
+      if (command.name() === "plan") usage = EXIT.failure;
+      throw error;
+    });
   if (argv.length === 0) {
     await print(program.helpInformation());
     return EXIT.ok;
@@ -24,7 +29,7 @@ export async function run(argv: readonly string[], config: Config): Promise<numb
     return code;
   } catch (error) {
     // commander has printed it: help and version end with 0, all else is a command line that it does not take.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : usage;
     return complain(error, withFlags(config, program));
   }
 }
@@ -40,5 +45,5 @@ function complain(error: unknown, config: Config): number {
   process.stderr.write(`heddle: this is a fault of Heddle's, please report it: ${message}\n`);
   if (config.debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   else process.stderr.write("(Run it again with --verbose, and put what it prints into the report.)\n");
-  return EXIT.failure;
+  return error instanceof Error && "exitCode" in error ? Number(error.exitCode) : EXIT.failure;
 }

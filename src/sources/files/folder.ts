@@ -41,6 +41,9 @@ export interface Folder {
   readonly again?: number;
 }
 
+/** Who reads two folders that are mostly the same gives one that remembers. */
+export type Parse = typeof parseYaml;
+
 /** The bytes of a file, or why not; tests put their own in its place. */
 export type ReadFile = (path: string) => Promise<Buffer | { readonly code: ProblemCode; readonly why: string }>;
 
@@ -48,6 +51,7 @@ interface Walk {
   readonly dir: string;
   readonly before: ReadonlyMap<string, FileEntry>;
   readonly read: ReadFile;
+  readonly parse: Parse;
   readonly files: Map<string, FileEntry>;
   readonly problems: Problem[];
   readonly directories: Map<string, Watched>;
@@ -59,8 +63,9 @@ export async function readFolder(
   dir: string,
   before: ReadonlyMap<string, FileEntry> = new Map(),
   read: ReadFile = readBounded,
+  parse: Parse = parseYaml,
 ): Promise<Folder> {
-  const walk: Walk = { dir, before, read, files: new Map(), problems: [], directories: new Map() };
+  const walk: Walk = { dir, before, read, parse, files: new Map(), problems: [], directories: new Map() };
   await walkDirectory(walk, "", new Set());
   const files = new Map([...walk.files].sort(([a], [b]) => (a < b ? -1 : 1)));
   return {
@@ -157,14 +162,19 @@ async function walkEntry(walk: Walk, path: string, above: ReadonlySet<string>): 
     const bytes = await walk.read(full);
     if (!Buffer.isBuffer(bytes)) return report(bytes.why, bytes.code);
     // A clock's tick may hold two writes of one size: a file as young as that is read again with the next event.
-    walk.files.set(path, entryOf(walk.dir, path, age < 20 ? `${signature}:young` : signature, bytes));
+    walk.files.set(path, entryOf(walk, path, age < 20 ? `${signature}:young` : signature, bytes));
   } catch (error) {
     // A link to nowhere matters only if it looks like a manifest.
     if (manifest) report(reasonOf(error));
   }
 }
 
-function entryOf(dir: string, path: string, signature: string, bytes: Buffer): FileEntry {
+function entryOf(
+  { dir, parse }: Pick<Walk, "dir" | "parse">,
+  path: string,
+  signature: string,
+  bytes: Buffer,
+): FileEntry {
   let text: string;
   try {
     if (bytes.includes(0)) throw new TypeError("NUL");
@@ -173,7 +183,7 @@ function entryOf(dir: string, path: string, signature: string, bytes: Buffer): F
     const message = `${path} is not a text in UTF-8, so nothing in it counts; save it as UTF-8 or remove it.`;
     return { path, signature, documents: [], problems: [problemOf(dir, path, "bad-yaml", message)] };
   }
-  const { documents, errors } = parseYaml(text);
+  const { documents, errors } = parse(text);
   const problems = errors.map(({ line, reason }) =>
     problemOf(
       dir,
@@ -211,6 +221,16 @@ export const readBounded: ReadFile = async (path) => {
     await file.close();
   }
 };
+
+/** One file, which need not end in .yaml. Rejects with a system error when it cannot be read. */
+export async function readOneFile(path: string, parse: Parse = parseYaml): Promise<FileEntry> {
+  const bytes = await readBounded(path);
+  const name = basename(path);
+  const dir = dirname(path);
+  if (Buffer.isBuffer(bytes)) return entryOf({ dir, parse }, name, "", bytes);
+  const problem = problemOf(dir, name, bytes.code, `${name} ${bytes.why}, so nothing in it counts; correct it.`);
+  return { path: name, signature: "", documents: [], problems: [problem] };
+}
 
 function reasonOf(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;

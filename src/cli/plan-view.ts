@@ -1,0 +1,202 @@
+/**
+ * A plan as text for people and as data for programs. Pure.
+ */
+import type { NewAccess } from "../analysis/gate.ts";
+import type { CallChange, CallChanges, changedIdentities } from "../analysis/plan.ts";
+import type { Answer, Share } from "../analysis/relation.ts";
+import type { Problem } from "../world/types.ts";
+import { destinationText, requestText, ruleText } from "./call-text.ts";
+import type { Pair } from "./pair.ts";
+import { problemLine } from "./problem-line.ts";
+import type { Push } from "./pushes.ts";
+import { printable } from "./text.ts";
+
+export interface Plan {
+  readonly pair: Pair;
+  readonly changes: CallChanges;
+  readonly identities: ReturnType<typeof changedIdentities>;
+  readonly pushes: readonly Push[];
+  readonly problems: { readonly added: readonly Problem[]; readonly removed: readonly Problem[] };
+  /** What `--forbid-new-access` names and the change opens. */
+  readonly forbidden: readonly NewAccess[];
+}
+
+export type Paint = (color: "green" | "red" | "yellow", text: string) => string;
+
+/** Whether anything is other than before, for anybody. */
+export const isEmpty = ({ changes, identities, pushes, problems }: Plan): boolean =>
+  [
+    changes.calls,
+    changes.unknown,
+    identities.added,
+    identities.removed,
+    pushes,
+    problems.added,
+    problems.removed,
+  ].every((list) => list.length === 0);
+
+/** Names in one line; more are counted. */
+const MAX_NAMES = 4;
+
+export function planText(plan: Plan, paint: Paint): string {
+  const { changes, identities, pushes, problems, forbidden } = plan;
+  const sections: [title: string, lines: readonly string[]][] = [
+    ["Calls", [...changes.calls.flatMap((call) => callLines(call, plan.pair, paint)), ...unknownLines(plan, paint)]],
+    [
+      "Identities",
+      [
+        ...identities.added.map((id) => paint("green", `+ ${id} comes into the mesh`)),
+        ...identities.removed.map((id) => paint("red", `- ${id} leaves the mesh`)),
+      ],
+    ],
+    ["Proxies", pushes.map((push) => pushLine(push, paint))],
+    [
+      "Problems",
+      [
+        ...problems.added.map((p) => paint(p.severity === "error" ? "red" : "yellow", `+ ${problemLine(p)}`)),
+        ...problems.removed.map((p) => paint("green", `- ${problemLine(p)}`)),
+      ],
+    ],
+    ["Forbidden", forbidden.flatMap((one) => forbiddenLines(one, plan.pair, paint))],
+  ];
+  const shown = sections.filter(([, lines]) => lines.length > 0);
+  const body = shown.map(([title, lines]) => `${title}\n${lines.map((line) => `  ${line}`).join("\n")}\n\n`).join("");
+  return `${body}${summary(plan)}`;
+}
+
+const WORDS: Readonly<
+  Record<CallChange["change"], readonly [sign: string, color: Parameters<Paint>[0], says: string]>
+> = {
+  allowed: ["+", "green", "becomes allowed"],
+  denied: ["-", "red", "is no longer allowed"],
+  partly: ["~", "yellow", "is refused by others than before"],
+  moved: ["~", "yellow", "goes elsewhere"],
+};
+
+function callLines({ change, from, to, before, after, witness }: CallChange, pair: Pair, paint: Paint): string[] {
+  const [sign, color, says] = WORDS[change];
+  const lines = [paint(color, `${sign} ${names(from)} → ${to.service}:${to.port} ${says}`)];
+  const more = (text: string) => lines.push(`    ${printable(text)}`);
+  more(`${witness ? "e.g. " : ""}${requestText(witness)}`);
+  if (change === "moved" || change === "partly") more(`${sharesText(before)} → ${sharesText(after)}`);
+  else if (change === "allowed" && refusing(after) !== "") more(`but ${refusing(after)}`);
+  const gone = before.rules.map((rule) => ruleText(rule, pair.before));
+  const now = after.rules.map((rule) => ruleText(rule, pair.after));
+  if (change === "allowed") for (const rule of now) more(`by ${rule}`);
+  if (change === "denied") {
+    for (const rule of gone) more(`was allowed by ${rule}`);
+    if (after.verdict !== "denied") more(`it is ${after.verdict} now`);
+  }
+  return lines;
+}
+
+const sharesText = ({ shares }: Answer): string =>
+  shares.map((s) => `${s.service} ${percent(s)}${s.lets === "each" ? "" : ` (${refusal(s)})`}`).join(", ");
+const refusing = ({ shares }: Answer): string =>
+  shares.flatMap((s) => (s.lets === "each" ? [] : [`${s.service} (${percent(s)}) ${refusal(s)}`])).join(", ");
+const refusal = ({ lets }: Share): string => (lets === "some" ? "some of its pods refuse it" : "refuses it");
+const percent = (share: Share): string => `${Math.round(share.percent * 100) / 100}%`;
+
+const unknownLines = ({ changes }: Plan, paint: Paint): string[] =>
+  changes.unknown.map(({ from, to, why }) =>
+    paint("yellow", printable(`? ${from} → ${to.service}:${to.port} could not be compared: ${why}`)),
+  );
+
+function pushLine({ identity, pods, sent, removed, fresh }: Push, paint: Paint): string {
+  const types = Object.entries(sent).map(([type, n]) => `${n} ${type}`);
+  const what = [...types, ...(removed > 0 ? [`${removed} removed`] : [])].join(", ");
+  const [only, ...more] = pods;
+  const who = more.length === 0 ? `${only} (${identity})` : `${pods.length} pods of ${identity}`;
+  return `${fresh ? paint("green", "+") : paint("yellow", "~")} ${who}: ${what}${more.length === 0 ? "" : " each"}`;
+}
+
+function forbiddenLines(
+  { from, service, to, podPort, request, rules, unknown }: NewAccess,
+  pair: Pair,
+  paint: Paint,
+): string[] {
+  if (unknown !== undefined)
+    return [paint("red", printable(`! ${from} → ${service}: it could not be told whether this is new: ${unknown}`))];
+  const way = to ? (to.service === service ? "" : ` by way of ${destinationText({ kind: "service", ...to })}`) : "";
+  const waits = to ? "" : " (no way leads there now; the pods would let it through)";
+  return [
+    paint("red", `! ${from} → ${service}, pods' port ${podPort}${way}: ${requestText(request)}${waits}`),
+    ...rules.map((rule) => `    by ${ruleText(rule, pair.after)}`),
+  ];
+}
+
+function names(list: readonly string[]): string {
+  const shown = list.slice(0, MAX_NAMES).join(", ");
+  return list.length > MAX_NAMES ? `${shown} and ${list.length - MAX_NAMES} more` : shown;
+}
+
+const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+
+/** How many calls change so: a client and a destination are one. */
+const clients = ({ changes }: Plan, change: CallChange["change"]): number =>
+  new Set(
+    changes.calls
+      .filter((call) => call.change === change)
+      .flatMap(({ from, to }) => from.map((id) => `${id} ${to.service}:${to.port}`)),
+  ).size;
+
+function summary(plan: Plan): string {
+  const { changes, identities, pushes, problems, forbidden } = plan;
+  const parts: string[] = [];
+  const add = (n: number, words: string) => n > 0 && parts.push(words);
+  const [allowed, denied, partly, moved] = (["allowed", "denied", "partly", "moved"] as const).map((c) =>
+    clients(plan, c),
+  ) as [number, number, number, number];
+  add(allowed, `${count(allowed, "call becomes", "calls become")} allowed`);
+  add(denied, `${count(denied, "call is", "calls are")} no longer allowed`);
+  add(partly, `${count(partly, "call is", "calls are")} refused by others than before`);
+  add(moved, `${count(moved, "call goes", "calls go")} elsewhere`);
+  add(changes.unknown.length, `${count(changes.unknown.length, "call")} could not be compared`);
+  add(identities.added.length, count(identities.added.length, "identity comes", "identities come"));
+  add(identities.removed.length, count(identities.removed.length, "identity goes", "identities go"));
+  const resources = pushes.reduce(
+    (sum, p) => sum + p.pods.length * Object.values(p.sent).reduce((n, m) => n + m, 0),
+    0,
+  );
+  const proxies = pushes.reduce((sum, p) => sum + p.pods.length, 0);
+  add(proxies, `${count(proxies, "proxy gets", "proxies get")} ${count(resources, "resource")}`);
+  add(problems.added.length, count(problems.added.length, "new problem"));
+  add(problems.removed.length, count(problems.removed.length, "problem goes", "problems go"));
+  const access = allowed + denied + partly + changes.unknown.length === 0 ? "No change in access.\n" : "";
+  const gate =
+    forbidden.length > 0 ? `Refused: ${count(forbidden.length, "new way")} to what --forbid-new-access names.\n` : "";
+  return `${access}${parts.length === 0 ? "Plan: nothing changes." : `Plan: ${parts.join(", ")}.`}\n${gate}`;
+}
+
+/** For programs. Weights in percent. */
+export function planData(plan: Plan): unknown {
+  const { changes, identities, pushes, problems, forbidden } = plan;
+  const side = ({ verdict, shares, rules }: CallChange["before"]) => ({
+    verdict,
+    backends: shares.map(({ service, percent: weight, lets }) => ({ service, weight, lets })),
+    rules,
+  });
+  return {
+    changed: !isEmpty(plan),
+    calls: changes.calls.map(({ change, from, to, witness, before, after }) => ({
+      change,
+      from,
+      to: destinationText({ kind: "service", ...to }),
+      ...(witness ? { witness } : {}),
+      before: side(before),
+      after: side(after),
+    })),
+    unknown: changes.unknown.map(({ from, to, why }) => ({
+      from,
+      to: destinationText({ kind: "service", ...to }),
+      why,
+    })),
+    identities,
+    proxies: pushes.map(({ fresh: isNew, ...push }) => ({ ...push, new: isNew })),
+    problems,
+    forbidden: forbidden.map(({ to, ...one }) => ({
+      ...one,
+      ...(to ? { to: destinationText({ kind: "service", ...to }) } : {}),
+    })),
+  };
+}
