@@ -1,5 +1,6 @@
 /** Random worlds: a small universe of objects, each of which takes a few shapes, so that they meet and miss one another often. */
 import * as fc from "fast-check";
+import { isIPv6 } from "../../src/world/address.ts";
 import type { Change } from "../../src/world/types.ts";
 import {
   gone,
@@ -18,7 +19,9 @@ import {
 const NAMESPACES = ["a", "b"];
 const NAMES = ["x", "y", "z"];
 
-const place = fc.tuple(fc.constantFrom(...NAMESPACES), fc.constantFrom(...NAMES)).map(([ns, name]) => `${ns}/${name}`);
+const PLACES = NAMESPACES.flatMap((ns) => NAMES.map((name) => `${ns}/${name}`));
+
+const place = fc.constantFrom(...PLACES);
 const maybe = <T>(values: fc.Arbitrary<T>, most = 3) => fc.uniqueArray(values, { maxLength: most });
 
 const portOf = fc.constantFrom(
@@ -64,8 +67,14 @@ const services = fc
     ports: fc.uniqueArray(portOf, { maxLength: 3, selector: (p) => p.port }),
     headless: fc.constantFrom(false, false, true),
     external: fc.constantFrom(false, false, false, true),
+    families: fc.constantFrom("IPv4", "both", "IPv6"),
   })
-  .map(({ at, external, ...rest }) => service(at, { ...rest, ...(external ? { externalName: "example.com" } : {}) }));
+  .map(({ at, external, families, ...rest }) => {
+    const number = 1 + PLACES.indexOf(at);
+    const ips = [`10.1.0.${number}`, `fd00:1::${number}`];
+    const clusterIPs = families === "both" ? ips : ips.filter((ip) => isIPv6(ip) === (families === "IPv6"));
+    return service(at, { ...rest, clusterIPs, ...(external ? { externalName: "example.com" } : {}) });
+  });
 
 const podsOf = fc
   .record({ number: fc.nat(2), of: workloadOf, ready: fc.boolean() })
@@ -81,7 +90,7 @@ const slices = fc
       { "http-web": 8081, "tcp-db": 9090 },
       { "tcp-other": 8080, "": 9090, odd: 9090 },
     ),
-    ips: maybe(fc.constantFrom("10.2.0.1", "10.2.0.2", "10.2.0.3")),
+    ips: maybe(fc.constantFrom("10.2.0.1", "10.2.0.2", "10.2.0.3", "fd00:2::1", "fd00:2::2")),
     ready: fc.boolean(),
   })
   .map(({ at, number, ports, ips, ready }) =>
