@@ -29,6 +29,16 @@ export function refOf(object: unknown): ObjectRef {
   return { kind, namespace: entry?.namespaced ? namespace || "default" : namespace, name: text(metadata["name"]) };
 }
 
+/**
+ * Where a field stands in an object as it is written. Policy names fields as SMI's newest versions do; the first ones had no `spec`,
+ * and `specs` for a TrafficTarget's `rules`.
+ */
+export function writtenPath(object: Raw, path: string): string {
+  if (object["spec"] !== undefined || !path.startsWith("spec.")) return path;
+  const bare = path.slice("spec.".length);
+  return object["specs"] === undefined ? bare : bare.replace(/^rules\b/, "specs");
+}
+
 /** Owns the table in which equal workloads become one object. Each source has one. */
 export class Decoder {
   readonly #workloads = new Map<string, WeakRef<Workload>>();

@@ -6,6 +6,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { realClock, Settle, type Clock } from "../../lib/settle.ts";
+import { writtenPath } from "../../manifest/decode.ts";
 import type { Log } from "../../telemetry/log.ts";
 import { podName, type PodName } from "../../world/names.ts";
 import type { PodManifest, PodStatus } from "../../world/pod.ts";
@@ -112,7 +113,7 @@ export class FilesSource {
   /** Where an object stands, or the one that a pod was made of; the line is the field's. */
   locate(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined {
     const entry = this.#byRef.get(refKey(ref));
-    if (entry) return { file: entry.file, line: entry.lineOf(path) };
+    if (entry) return { file: entry.file, line: entry.lineOf(writtenPath(entry.raw, path)) };
     const owner = ref.kind === "Pod" ? this.#derived.owners.get(podName(ref.namespace, ref.name)) : undefined;
     return owner && { file: owner.file, line: owner.lineOf(`spec.template.${path}`) };
   }

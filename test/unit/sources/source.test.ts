@@ -309,6 +309,26 @@ test("an object's place is known, also of the pods that were made of it", async 
   expect(source.locate({ kind: "Service", namespace: "ns", name: "nowhere" }, "")).toBeUndefined();
 });
 
+test("a field of SMI's first versions is found where they have it", async () => {
+  const old = (group: string, kind: string, rest: string) =>
+    `apiVersion: ${group}.smi-spec.io/v1alpha1\nkind: ${kind}\nmetadata: {name: o, namespace: ns}\n${rest}\n`;
+  write(
+    "t.yaml",
+    old(
+      "access",
+      "TrafficTarget",
+      "destination: {kind: ServiceAccount}\nsources:\n- kind: A\nspecs:\n- kind: TCPRoute\n  name: t\n- kind: TCPRoute\n  name: u",
+    ),
+  );
+  write("g.yaml", old("specs", "HTTPRouteGroup", "matches:\n- name: m\n- name: n\n  pathRegex: ("));
+  const { source } = await started({ watch: false });
+  const line = (kind: string, path: string) => source.locate({ kind, namespace: "ns", name: "o" }, path)?.line;
+  expect(line("TrafficTarget", "spec.destination")).toBe(4);
+  expect(line("TrafficTarget", "spec.sources[0]")).toBe(6);
+  expect(line("TrafficTarget", "spec.rules[1].name")).toBe(11);
+  expect(line("HTTPRouteGroup", "spec.matches[1].pathRegex")).toBe(7);
+});
+
 test("a namespace without an object is in the mesh; one with an object is what that says", async () => {
   write("r.yaml", routes("r"));
   write("n.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
