@@ -66,7 +66,7 @@ describe("beside OSM's manifests", () => {
         join(OSM, "split/traffic-split-50-50.yaml"),
       );
       expect(osm.length).toBeGreaterThan(20);
-      const ours = read(join(EXAMPLE, "*.yaml")).filter((object) => object.kind !== undefined);
+      const ours = read(join(EXAMPLE, "*.yaml")).filter(({ kind }) => kind !== undefined && kind !== "Kustomization");
       expect(essence(ours)).toEqual(essence(osm));
     },
   );
@@ -82,6 +82,17 @@ describe("beside OSM's manifests", () => {
       expect(containers.filter(({ image }) => !images.find(image))).toEqual([]);
     },
   );
+});
+
+test("a cluster gets every manifest, and no image that is OSM's", () => {
+  const files = globSync("*.yaml", { cwd: EXAMPLE }).filter((name) => !/^(images|kustomization)\.yaml$/.test(name));
+  const [kustomization] = read(join(EXAMPLE, "kustomization.yaml"));
+  expect(kustomization.resources.toSorted()).toEqual(files.toSorted());
+  const used = read(join(EXAMPLE, "*.yaml"))
+    .flatMap(({ spec }) => spec?.template?.spec.containers ?? [])
+    .map(({ image }: Loose) => image.split(":")[0]);
+  const replaced = kustomization.images.map(({ name }: Loose) => name);
+  expect(new Set(replaced)).toEqual(new Set(used));
 });
 
 test("images.yaml is without mistakes, and every program in it exists", async () => {
