@@ -59,6 +59,25 @@ metadata: { name: db, namespace: shop }
 spec: { matches: { ports: [3306] } }
 `;
 
+/** A pod outside of the mesh. */
+const OUTSIDE = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: plain }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: outside, namespace: plain }
+spec: { serviceAccountName: outside, containers: [{ name: app, image: nothing }] }
+`;
+
+const permissive = (on: boolean) => `
+apiVersion: config.openservicemesh.io/v1alpha2
+kind: MeshConfig
+metadata: { name: osm-mesh-config, namespace: osm-system }
+spec: { traffic: { enablePermissiveTrafficPolicyMode: ${on} } }
+`;
+
 const access = (...sources: string[]) => `
 apiVersion: access.smi-spec.io/v1alpha3
 kind: TrafficTarget
@@ -84,7 +103,12 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
   let speaker: PodClient;
 
   beforeAll(async () => {
-    live = await LiveMesh.start({ "images.yaml": IMAGES, "mesh.yaml": MESH, "access.yaml": access("client") });
+    live = await LiveMesh.start({
+      "images.yaml": IMAGES,
+      "mesh.yaml": MESH,
+      "outside.yaml": OUTSIDE,
+      "access.yaml": access("client"),
+    });
     await live.ready();
     [client, stranger] = [await live.client("shop/client"), await live.client("shop/stranger")];
     speaker = await live.client("shop/client", "protocol-client.ts");
@@ -173,6 +197,11 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
     expect(await other.speak(listened)).toEqual([]);
   });
 
+  test("a TCP client that has said all it has to say still gets the whole answer", async () => {
+    const answer = await speaker.speak({ op: "half-close", host: "server", port: 3306, send: "x".repeat(1 * MB) });
+    expect(answer).toEqual({ received: `welcome\n${"x".repeat(1 * MB)}` });
+  });
+
   test("100 MB go up and down without being kept: where nobody reads, nobody can send", async () => {
     const sidecars = ["shop/client", "shop/server"];
     const memory = async () =>
@@ -242,6 +271,23 @@ describe.skipIf(lacking(cannotRunLive()))("protocols", () => {
     expect((await own.http("http://server/other")).status).toBe(403);
     live.write("access.yaml", access("client"));
     await until("it may not any more", async () => (await own.http("http://server/web")).status === 403);
+  });
+
+  test("row 1: permissive mode opens everything inside of the mesh and nothing to those outside", async () => {
+    const other = await live.client("shop/stranger", "protocol-client.ts");
+    const outside = await live.client("plain/outside");
+    const say = () => other.speak({ op: "grpc", host: "server:50051", method: "Secret", text: "x" });
+    const listen = () => other.speak({ op: "server-first", host: "server", port: 3306, send: "query\n" });
+    live.write("config.yaml", permissive(true));
+    await until("the stranger is served", async () => (await stranger.http("http://server/other")).status === 200);
+    await until("TCP too", async () => ((await listen()) as string[]).length === 2);
+    expect(await say()).toEqual({ code: 0, text: "x" });
+    expect((await outside.http("http://server.shop/web")).status).toBe(403);
+    expect((await outside.tcp("server.shop", 3306, "PING\n")).received).toBe("");
+    live.write("config.yaml", permissive(false));
+    await until("it is not any more", async () => (await stranger.http("http://server/other")).status === 403);
+    await until("TCP neither", async () => ((await listen()) as string[]).length === 0);
+    expect(((await say()) as { code: number }).code).toBe(Grpc.PERMISSION_DENIED);
   });
 
   const virtualIP = async (name: string) => (await speaker.speak({ op: "resolve", name })) as string;

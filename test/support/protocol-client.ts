@@ -22,6 +22,8 @@ export type ProtocolTask =
   | { readonly op: "websocket"; readonly url: string; readonly texts: readonly string[] }
   /** Answers with what the server says first, and then with what it says to `send`. */
   | { readonly op: "server-first"; readonly host: string; readonly port: number; readonly send: string }
+  /** Sends, says that it has no more to say, and answers with all that comes until the server has none either. */
+  | { readonly op: "half-close"; readonly host: string; readonly port: number; readonly send: string }
   /** Uploads until nobody takes any more, asks for `release`, uploads the rest. */
   | { readonly op: "upload"; readonly url: string; readonly bytes: number; readonly release: string }
   | { readonly op: "download"; readonly url: string }
@@ -46,6 +48,8 @@ async function run(task: ProtocolTask): Promise<unknown> {
       return webSocket(task.url, task.texts);
     case "server-first":
       return serverFirst(task);
+    case "half-close":
+      return halfClose(task);
     case "upload":
       return upload(task);
     case "download":
@@ -138,6 +142,18 @@ function serverFirst({ host, port, send }: { host: string; port: number; send: s
     });
     socket.on("error", () => {});
     socket.on("close", () => resolve(received));
+  });
+}
+
+function halfClose({ host, port, send }: { host: string; port: number; send: string }): Promise<unknown> {
+  let received = "";
+  return new Promise((resolve) => {
+    const socket = connectTcp({ port, host, allowHalfOpen: true });
+    socket.setTimeout(DEADLINE, () => socket.destroy(new Error("timed out")));
+    socket.setEncoding("utf8").on("data", (text: string) => (received += text));
+    socket.on("error", (error) => resolve({ received, error: error.message }));
+    socket.on("end", () => resolve({ received }));
+    socket.end(send);
   });
 }
 
