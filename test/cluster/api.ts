@@ -17,7 +17,9 @@ export interface ApiReply {
   readonly body: string;
 }
 
-/** Rejects only when there is no answer. `body` is sent as JSON. */
+const MERGE_PATCH = "application/merge-patch+json";
+
+/** Rejects only when there is no answer. `body` is sent as JSON; with PATCH as a merge patch. */
 export function callApi(access: ApiAccess, method: string, path: string, body?: object): Promise<ApiReply> {
   const agent = new Agent({ ca: access.ca, cert: access.cert, key: access.key });
   return new Promise((resolve, reject) => {
@@ -25,7 +27,7 @@ export function callApi(access: ApiAccess, method: string, path: string, body?: 
       method,
       agent,
       timeout: 10_000,
-      ...(body !== undefined && { headers: { "content-type": "application/json" } }),
+      ...(body !== undefined && { headers: { "content-type": method === "PATCH" ? MERGE_PATCH : "application/json" } }),
     });
     outgoing.on("timeout", () => outgoing.destroy(new Error(`${access.url} does not answer`)));
     outgoing.on("error", reject);

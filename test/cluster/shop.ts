@@ -2,7 +2,8 @@
  * A namespace with a client and servers of `TRAFFIC_IMAGE`, and the policies that let the one call the others: as objects.
  */
 import type { Cluster } from "./cluster.ts";
-import { TRAFFIC_IMAGE } from "./load.ts";
+import { podsOf } from "./install.ts";
+import { type From, TRAFFIC_IMAGE } from "./load.ts";
 
 export const SHOP = "shop";
 export const CLIENT = "client";
@@ -22,7 +23,8 @@ export interface ServerOptions {
 
 const meta = (name: string): object => ({ name, namespace: SHOP });
 
-const deployment = (name: string, account: string, replicas: number, container: object): object => ({
+/** With one container, `app`. */
+export const deployment = (name: string, account: string, replicas: number, container: object): object => ({
   apiVersion: "apps/v1",
   kind: "Deployment",
   metadata: meta(name),
@@ -81,8 +83,44 @@ export const target = (name: string, account: string): object => ({
   },
 });
 
+/** A Service in front of servers, whose calls a TrafficSplit leads to them in these weights. */
+export function split(name: string, weights: Readonly<Record<string, number>>): readonly object[] {
+  const backends = Object.entries(weights).map(([service, weight]) => ({ service, weight }));
+  const [first = ""] = Object.keys(weights);
+  const ports = [{ name: "http", port: 80, targetPort: 8080 }];
+  return [
+    { apiVersion: "v1", kind: "Service", metadata: meta(name), spec: { selector: { app: first }, ports } },
+    {
+      apiVersion: "split.smi-spec.io/v1alpha2",
+      kind: "TrafficSplit",
+      metadata: meta(name),
+      spec: { service: name, backends },
+    },
+  ];
+}
+
 export const urlOf = (name: string): string => `http://${name}.${SHOP}/`;
 
 /** `kubectl apply` of objects. */
 export const apply = (cluster: Cluster, objects: readonly object[]): Promise<string> =>
   cluster.kubectl(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+
+/** The client's pod. */
+export async function clientPod(cluster: Cluster): Promise<From> {
+  const [pod] = await podsOf(cluster, SHOP, `app=${CLIENT}`);
+  if (!pod) throw new Error(`namespace ${SHOP} has no pod of the client`);
+  return { namespace: SHOP, pod: pod.metadata.name, container: "app" };
+}
+
+/** One change by the API server's answer, in milliseconds since the epoch. */
+export async function changed(
+  cluster: Cluster,
+  method: "PUT" | "POST" | "DELETE" | "PATCH",
+  path: string,
+  body?: object,
+): Promise<number> {
+  const reply = await cluster.call(method, path, body);
+  const at = performance.timeOrigin + performance.now();
+  if (reply.status >= 300) throw new Error(`${method} ${path}: ${reply.status} ${reply.body}`);
+  return at;
+}

@@ -43,6 +43,7 @@ const small = Buffer.alloc(1_000, "a");
 const large = Buffer.alloc(100_000, "b");
 
 let sent = 0;
+let answered = 0;
 let ok = 0;
 let slowest = 0;
 const statuses: Record<string, number> = {};
@@ -59,8 +60,9 @@ function send(n: number): Promise<void> {
     const done = (status: number, why: string, pod = ""): void => {
       const ms = Math.round(performance.now() - begin);
       statuses[status] = (statuses[status] ?? 0) + 1;
+      if (answered++ === 0) console.log("begun");
       if (why === "") {
-        if (++ok === 1) console.log("begun");
+        ok++;
         pods[pod] = (pods[pod] ?? 0) + 1;
         slowest = Math.max(slowest, ms);
       } else if (failures.length < 100) failures.push({ at, ms, method, bytes, fresh, status, why });

@@ -112,6 +112,20 @@ describe.each(variants)("with %s", (_name, values) => {
   });
 });
 
+test.each(["osm-controller", "osm-injector"])(
+  "pods of %s serve on for a while after they began to end, and have the time to end in order",
+  async (name) => {
+    const drainSeconds = 40;
+    const objects = await render({ values: { controller: { drainSeconds } } });
+    const pod = at(one(objects, "Deployment", name), "spec", "template", "spec");
+    const [, seconds] = at(pod, "containers", 0, "lifecycle", "preStop", "exec", "command") as [string, string];
+    expect(Number(seconds)).toBeGreaterThan(0);
+    const drained = name === "osm-controller" ? drainSeconds : 0;
+    // What serves is closed within 10 s.
+    expect(at(pod, "terminationGracePeriodSeconds")).toBeGreaterThan(Number(seconds) + drained + 10);
+  },
+);
+
 test("names are OSM's, so that its sidecars and scripts find the control plane", async () => {
   const objects = await render({ values: {} });
   const services = objects.filter(({ kind }) => kind === "Service");
