@@ -31,6 +31,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   ca: script("ca.ts"),
   reflector: script("reflector.ts"),
   webhook,
+  cluster: script("cluster.ts"),
 };
 /** Several parts under one name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = { change: ["live", "simulated"] };
