@@ -2,7 +2,6 @@
  * `heddle controller`: the control plane in a cluster. Every replica serves xDS and validates; the one that leads also writes: conditions,
  * Events, and the CA's certificate into the mesh's namespaces.
  */
-import { openAdmission } from "../admission.ts";
 import { startDashboard } from "../dashboard/server.ts";
 import { readableResources } from "../cli/xds-json.ts";
 import { proxyRows } from "../cli/rows.ts";
@@ -17,7 +16,6 @@ import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { reviewObject } from "../validator/review.ts";
 import { Validator } from "../validator/validate.ts";
 import type { Kind } from "../world/types.ts";
-import { keepCaBundle } from "./ca-bundle.ts";
 import { spreadCa } from "./ca-spread.ts";
 import { aborted, allAddresses, VALIDATING } from "./cluster.ts";
 import { followPreset } from "./mesh-config.ts";
@@ -25,6 +23,7 @@ import { secretStore } from "./secret-store.ts";
 import { LATER, StatusWriter } from "./status-writer.ts";
 import { subjectsOf } from "./subjects.ts";
 import { Tokens } from "./tokens.ts";
+import { openWebhook } from "./webhook.ts";
 
 export interface ControllerOptions {
   readonly client: KubernetesClient;
@@ -142,29 +141,21 @@ async function startValidator(
   signal: AbortSignal,
 ): Promise<() => Promise<void>> {
   if (!validator) return () => Promise.resolve();
-  const certificate = await plane.authority.server(
-    serverNames("osm-validator", namespace, clusterDomain, trustDomain),
-    signal,
-  );
-  const credentials = () => ({
-    certificate: certificate.current.chainPem,
-    privateKey: certificate.current.privateKey.revealPem(),
-  });
   const judge = new Validator();
-  const admission = await openAdmission({
-    host: allAddresses(),
-    port: validator.port,
-    credentials: credentials(),
-    log,
-    webhooks: [
-      { path: "/validate", otherwise: "allow", answer: (request) => reviewObject(request, plane.store.world, judge) },
-    ],
-    counted: (kind, success) => metrics.admissions.inc({ kind, success: String(success) }),
-  });
-  certificate.onNext(() => admission.rotate(credentials()));
-  const bundle = plane.authority.bundle.pem;
-  void keepCaBundle(
-    { client, resource: VALIDATING, kind: "ValidatingWebhookConfiguration", name: validator.webhook, bundle, log },
+  const admission = await openWebhook(
+    {
+      client,
+      authority: plane.authority,
+      log,
+      metrics,
+      host: allAddresses(),
+      port: validator.port,
+      names: serverNames("osm-validator", namespace, clusterDomain, trustDomain),
+      webhooks: [
+        { path: "/validate", otherwise: "allow", answer: (request) => reviewObject(request, plane.store.world, judge) },
+      ],
+      configuration: { resource: VALIDATING, kind: "ValidatingWebhookConfiguration", name: validator.webhook },
+    },
     signal,
   );
   return () => admission.close(5_000);

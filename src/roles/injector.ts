@@ -2,7 +2,6 @@
  * `heddle injector`: the mutating webhook in a cluster. Knows namespaces and MeshConfig; writes nothing but its own caBundle.
  */
 import { randomUUID } from "node:crypto";
-import { openAdmission } from "../admission.ts";
 import { Authority } from "../ca/authority.ts";
 import { startDashboard } from "../dashboard/server.ts";
 import { reviewPod } from "../injector/review.ts";
@@ -15,10 +14,10 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import type { Namespace } from "../world/types.ts";
 import { Store } from "../world/store.ts";
 import { settingsOf, type World } from "../world/world.ts";
-import { keepCaBundle } from "./ca-bundle.ts";
 import { aborted, allAddresses, MUTATING } from "./cluster.ts";
 import { serverNames } from "./controller.ts";
 import { secretStore } from "./secret-store.ts";
+import { openWebhook } from "./webhook.ts";
 
 export interface InjectorOptions {
   readonly client: KubernetesClient;
@@ -71,45 +70,31 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
   );
   await Promise.race([reading, aborted(signal)]);
 
-  const certificate = await authority.server(
-    serverNames("osm-injector", namespace, clusterDomain, trustDomain),
-    ending.signal,
-  );
-  const credentials = () => ({
-    certificate: certificate.current.chainPem,
-    privateKey: certificate.current.privateKey.revealPem(),
-  });
-  const admission = await openAdmission({
-    host: allAddresses(),
-    port: options.webhookPort,
-    credentials: credentials(),
-    log,
-    webhooks: [
-      {
-        path: "/mutate-pod-creation",
-        // A pod of the mesh without a sidecar would be outside of it for good.
-        otherwise: "refuse",
-        answer: async (request) =>
-          reviewPod(request, {
-            settings: settings(options, store.world, version),
-            namespace:
-              store.world.tables.Namespace.get("")?.get(request.namespace) ??
-              (await lookUp(options, request.namespace, ending.signal)),
-            uuid: randomUUID(),
-          }),
-      },
-    ],
-    counted: (kind, success) => metrics.admissions.inc({ kind, success: String(success) }),
-  });
-  certificate.onNext(() => admission.rotate(credentials()));
-  void keepCaBundle(
+  const admission = await openWebhook(
     {
       client,
-      resource: MUTATING,
-      kind: "MutatingWebhookConfiguration",
-      name: options.webhook,
-      bundle: authority.bundle.pem,
+      authority,
       log,
+      metrics,
+      host: allAddresses(),
+      port: options.webhookPort,
+      names: serverNames("osm-injector", namespace, clusterDomain, trustDomain),
+      webhooks: [
+        {
+          path: "/mutate-pod-creation",
+          // A pod of the mesh without a sidecar would be outside of it for good.
+          otherwise: "refuse",
+          answer: async (request) =>
+            reviewPod(request, {
+              settings: settings(options, store.world, version),
+              namespace:
+                store.world.tables.Namespace.get("")?.get(request.namespace) ??
+                (await lookUp(options, request.namespace, ending.signal)),
+              uuid: randomUUID(),
+            }),
+        },
+      ],
+      configuration: { resource: MUTATING, kind: "MutatingWebhookConfiguration", name: options.webhook },
     },
     ending.signal,
   );
