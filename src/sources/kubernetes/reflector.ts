@@ -55,7 +55,7 @@ export interface ReflectorStatus {
   readonly lists: number;
 }
 
-/** A watch that lasted so long, in milliseconds, was a good one: whatever ends it is no reason to wait long. */
+/** A watch that was answered and lasted so long, in milliseconds, was a good one: whatever ends it is no reason to wait long. */
 const GOOD = 5_000;
 /** Attempts in a row after which the resourceVersion itself is doubted: one event may be too large or broken, or the server restored from a backup. */
 const DOUBT = 3;
@@ -72,6 +72,8 @@ export class Reflector {
   #version: string | undefined;
   #listedAt = 0;
   #heard: number;
+  /** Whether the server has said anything in this attempt. */
+  #answered = false;
   #phase: ReflectorStatus["phase"] = "listing";
   #ends = 0;
   #lists = 0;
@@ -115,6 +117,7 @@ export class Reflector {
     while (!signal.aborted) {
       const begun = clock.now();
       const known = this.#version;
+      this.#answered = false;
       let failure: unknown;
       try {
         this.#phase = known === undefined ? "listing" : "watching";
@@ -143,7 +146,7 @@ export class Reflector {
   #judge(failure: unknown, known: string | undefined, lasted: number): number {
     const { clock, relist, random } = this.#options;
     const asked = failure instanceof ApiError ? failure.retryAfter : undefined;
-    if (lasted >= GOOD) {
+    if (lasted >= GOOD && this.#answered) {
       this.#resume.reset();
       this.#again.reset();
       this.#well();
@@ -179,7 +182,7 @@ export class Reflector {
     let next = "";
     for (;;) {
       const page = await client.list(resource, { ...selection, limit: this.#page, next }, signal);
-      this.#heard = this.#options.clock.now();
+      this.#hear();
       for (const item of page.items) whole.put(this.#named(item));
       if (page.next === "") {
         this.#commit(whole, page.resourceVersion);
@@ -191,10 +194,8 @@ export class Reflector {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    const { client, resource, selection, target, random, limits, clock } = this.#options;
-    const heard = () => {
-      this.#heard = clock.now();
-    };
+    const { client, resource, selection, target, random, limits } = this.#options;
+    const heard = () => this.#hear();
     // As client-go: servers are not to lose all watches of a start at once.
     const seconds = Math.round(300 + random() * 300);
     const options = { ...selection, from: this.#version, seconds, limits, heard };
@@ -219,6 +220,11 @@ export class Reflector {
     }
     if (whole)
       throw noAnswer(`watch of ${this.#path}`, "BadAnswer", "the watch ended before all was sent that is there");
+  }
+
+  #hear(): void {
+    this.#heard = this.#options.clock.now();
+    this.#answered = true;
   }
 
   #tell(to: Objects, type: WatchEvent["type"], object: Raw): void {

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { Reflector, type End, type ReflectorOptions } from "../../../src/sources/kubernetes/reflector.ts";
 import { metadataOf, type Raw } from "../../../src/sources/kubernetes/resource.ts";
-import { silent } from "../../../src/telemetry/log.ts";
+import { createLog, silent } from "../../../src/telemetry/log.ts";
 import { FakeApiServer, WATCH_FAULTS, type Fault, type FakeOptions } from "../../support/fake-api-server.ts";
 import { FakeClock } from "./clock.ts";
 import { NEVER, pod } from "./support.ts";
@@ -332,4 +332,17 @@ test("ends at once when it is told to, whatever it is at", async () => {
   stop.abort();
   await expect(running).resolves.toBe("stopped");
   expect(clock.waiting).toEqual([]);
+});
+
+test("a server that takes requests and never answers is said to be away, once, and said to be back", async () => {
+  const lines: string[] = [];
+  const reflector = await running_({}, { log: createLog("info", (line) => lines.push(line)) });
+  server.fault = () => "hang";
+  server.disturb("stall");
+  await clock.until(() => reflector.status().ends >= 5);
+  expect(lines.filter((line) => line.includes("cannot be followed now")).length).toBe(1);
+  server.fault = () => undefined;
+  add("later");
+  await follows();
+  expect(lines.filter((line) => line.includes("followed again")).length).toBe(1);
 });
