@@ -39,7 +39,9 @@ export function regexFault(pattern: string): string | undefined {
       : undefined;
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    return `is not a regular expression of RE2 (${text.replace(/^error parsing regexp: /, "").replace(/\s+/g, " ")})`;
+    const said = text.replace(/^error parsing regexp: /, "").replace(/\s+/g, " ");
+    // It quotes the pattern.
+    return `is not a regular expression of RE2 (${said.length > 150 ? `${said.slice(0, 150).toWellFormed()}…` : said})`;
   }
 }
 

@@ -23,6 +23,10 @@ export function routesOf(group: HTTPRouteGroup): Routes {
   return routes;
 }
 
+/** Enough of a pattern to know it again. */
+const shown = (pattern: string): string =>
+  JSON.stringify(pattern.length > 100 ? `${pattern.slice(0, 100).toWellFormed()}…` : pattern);
+
 function readGroup(group: HTTPRouteGroup): Routes {
   const matches = new Map<string, RouteMatch>();
   const broken = new Set<string>();
@@ -38,7 +42,7 @@ function readGroup(group: HTTPRouteGroup): Routes {
       continue;
     }
     checkRegexes(match, (path, pattern, why) => {
-      const message = `${JSON.stringify(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2's syntax.`;
+      const message = `${shown(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2's syntax.`;
       problems.push(fault("bad-regex", "HTTPRouteGroup", group, `spec.matches[${i}].${path}`, message));
     });
     for (const [j, method] of match.methods.entries()) {

@@ -276,6 +276,15 @@ describe("HTTP", () => {
     expect(mesh.said("TrafficTarget", "a/t")).toEqual([]);
   });
 
+  test("a long regular expression is not told in full, but so that it can be found", () => {
+    for (const regex of ["(".repeat(1000), "a".repeat(4000)]) {
+      const mesh = meshOf(api, routeGroup("a/g", [{ name: "bad", pathRegex: regex }]));
+      const [problem] = mesh.problems;
+      expect(problem?.message).toContain(regex.slice(0, 100));
+      expect(problem?.message.length).toBeLessThan(500);
+    }
+  });
+
   test("of two matches of one name the last one counts, and the first is said to open nothing", () => {
     const group = routeGroup("a/g", [
       { name: "m", pathRegex: "/a" },
