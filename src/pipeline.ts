@@ -8,7 +8,14 @@ import type { Mesh } from "./policy/ir.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 import { isIPv6 } from "./world/address.ts";
-import { dualStackGroup, groupOfDualStack, namespaceOf, type GroupName, type Identity } from "./world/names.ts";
+import {
+  dualStackGroup,
+  groupOfDualStack,
+  localName,
+  namespaceOf,
+  type GroupName,
+  type Identity,
+} from "./world/names.ts";
 import type { Store } from "./world/store.ts";
 import type { Pod, Problem } from "./world/types.ts";
 import type { World } from "./world/world.ts";
@@ -59,6 +66,8 @@ export interface Inspect {
 interface Follower {
   readonly proxyId: string;
   readonly identity: Identity;
+  /** Name of its pod, when it was last seen. */
+  pod: string | undefined;
   group: GroupName | undefined;
   readonly changed: (group: GroupName | undefined) => void;
 }
@@ -68,7 +77,8 @@ export class Pipeline implements Inspect {
   readonly #compiler = new Compiler();
   readonly #builder = new Builder();
   readonly #settle: Settle;
-  readonly #followers = new Set<Follower>();
+  /** By their pods' namespace: a pod that changes concerns nobody else. */
+  readonly #followers = new Map<string, Set<Follower>>();
   readonly #watchers = new Set<(path: "policy" | "endpoints") => void>();
   /** Groups with a proxy, now or before, whose pod has an IPv6 address. */
   readonly #dualStack = new Set<GroupName>();
@@ -141,11 +151,17 @@ export class Pipeline implements Inspect {
    * proxy id and account is known. The answer ends it.
    */
   follow(proxyId: string, identity: Identity, changed: (group: GroupName | undefined) => void): () => void {
-    const follower: Follower = { proxyId, identity, changed, group: undefined };
+    const follower: Follower = { proxyId, identity, changed, group: undefined, pod: undefined };
     follower.group = this.#groupOf(follower);
-    this.#followers.add(follower);
+    const namespace = namespaceOf(identity);
+    let beside = this.#followers.get(namespace);
+    if (!beside) this.#followers.set(namespace, (beside = new Set()));
+    beside.add(follower);
     changed(follower.group);
-    return () => this.#followers.delete(follower);
+    return () => {
+      beside.delete(follower);
+      if (beside.size === 0 && this.#followers.get(namespace) === beside) this.#followers.delete(namespace);
+    };
   }
 
   /** Calls after each publication, without data: read what you need. The answer ends it. */
@@ -191,7 +207,7 @@ export class Pipeline implements Inspect {
       this.#policyDue = true;
       this.#alarm("could not compile the mesh", revision, error);
     }
-    for (const follower of this.#followers) this.#refresh(follower);
+    for (const beside of this.#followers.values()) for (const follower of beside) this.#refresh(follower);
   }
 
   #publishEndpoints(): void {
@@ -209,10 +225,10 @@ export class Pipeline implements Inspect {
     } catch (error) {
       this.#alarm("could not build the endpoints", revision, error);
     }
-    for (const follower of this.#followers) {
-      const namespace = namespaceOf(follower.identity);
-      if (world.tables.Pod.get(namespace) !== before.tables.Pod.get(namespace)) this.#refresh(follower);
-    }
+    if (world.tables.Pod === before.tables.Pod) return;
+    for (const [namespace, beside] of this.#followers)
+      if (world.tables.Pod.get(namespace) !== before.tables.Pod.get(namespace))
+        for (const follower of beside) this.#refresh(follower);
   }
 
   #alarm(what: string, revision: number, error: unknown): void {
@@ -279,9 +295,9 @@ export class Pipeline implements Inspect {
     follower.changed(group);
   }
 
-  #groupOf({ proxyId, identity, group: before }: Follower): GroupName | undefined {
-    const pods = this.#options.store.world.tables.Pod.get(namespaceOf(identity));
-    const pod = pods && podByProxy(pods, proxyId);
+  #groupOf(follower: Follower): GroupName | undefined {
+    const { identity, group: before } = follower;
+    const pod = this.#podOf(follower);
     const group = pod?.workload.identity === identity ? this.#mesh?.groupOf.get(pod.workload.key) : undefined;
     if (!pod || !group) return undefined;
     // Where it listens depends on its addresses: without knowing them it is given nothing yet, and keeps what it has.
@@ -294,8 +310,18 @@ export class Pipeline implements Inspect {
     }
     return dualStackGroup(group);
   }
+
+  #podOf(follower: Follower): Pod | undefined {
+    const pods = this.#options.store.world.tables.Pod.get(namespaceOf(follower.identity));
+    const known = follower.pod === undefined ? undefined : pods?.get(follower.pod);
+    if (known?.proxyId === follower.proxyId) return known;
+    const found = pods && podByProxy(pods, follower.proxyId);
+    follower.pod = found && localName(found.name);
+    return found;
+  }
 }
 
+/** Made only for those whose pod is not where it was: of all pods that such a map has. */
 const proxies = new WeakMap<ReadonlyMap<string, Pod>, ReadonlyMap<string, Pod>>();
 
 function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string): Pod | undefined {

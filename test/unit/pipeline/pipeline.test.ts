@@ -194,6 +194,27 @@ describe("followers", () => {
     expect(told).toHaveLength(4);
   });
 
+  test("a proxy is found by its id, whatever its pod is called, and its pod's readiness changes nothing", async () => {
+    const { store, pipeline, start } = setUp();
+    // Another pod of its workload is there all the time, so that policy does not change.
+    apply(store, base, api, pod("a/other-api", workload("a/api")));
+    start();
+    const told: (string | undefined)[] = [];
+    pipeline.follow(id, account("a/api"), (group) => told.push(group));
+    expect(told).toEqual([expect.stringMatching(/^a\/api\//)]);
+    const [ready, renamed] = [
+      { ...api.value!, ready: false },
+      { ...api, name: "renamed" },
+    ];
+    apply(store, { ...api, value: ready });
+    apply(store, gone(api), renamed as Change);
+    await pipeline.settled();
+    expect(told).toHaveLength(1);
+    apply(store, gone(renamed as Change));
+    await pipeline.settled();
+    expect(told[1]).toBeUndefined();
+  });
+
   test("a pod that comes after its stream is found on the fast path", async () => {
     const { store, pipeline, start } = setUp();
     apply(store, base);
