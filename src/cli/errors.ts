@@ -9,7 +9,7 @@ export const EXIT = {
   failure: 1,
   /** The command line is wrong. */
   usage: 2,
-  /** Done, but the folder has errors that are listed on standard error. */
+  /** Done, but the folder has errors: `translate` lists them on standard error, `lint` is there to list them. */
   problems: 3,
   /** Interrupted a second time while stopping. */
   interrupted: 130,
@@ -20,7 +20,7 @@ export const EXIT_CODES = `Exit codes:
   0    done
   1    could not be done; standard error says why
   2    the command line is wrong
-  3    translate: done, but the folder has errors; they are listed on standard error
+  3    translate, lint: done, but the folder has errors
   130  up: interrupted a second time while it was stopping
   exec ends with the code of the command that it ran (128 + n when signal n ended it)`;
 

@@ -8,6 +8,7 @@ import { anyMeshName, visibleGlobalOptions } from "./cluster/options.ts";
 import { clusterVerbs, type Outside } from "./cluster/program.ts";
 import { EXIT_CODES } from "./errors.ts";
 import { graphCommand } from "./graph-program.ts";
+import { lintCommand } from "./lint-program.ts";
 import { addPlan, addProve } from "./plan-commands.ts";
 import { roleCommands } from "./roles.ts";
 
@@ -166,6 +167,7 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
   graphCommand(program, done, mesh, cluster);
   addPlan(program, cluster, done, mesh);
   addProve(program, cluster, done, mesh);
+  lintCommand(program, done);
 
   const proxy = program
     .command("proxy")

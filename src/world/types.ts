@@ -72,6 +72,11 @@ export const PROBLEM_CODES = {
   "unknown-port": "a port number that neither the destination's pods nor their Services have",
   "tcp-on-http": "a TCPRoute that opens every request on an HTTP port",
   "udp-route": "a UDPRoute in a TrafficTarget",
+  "empty-match": "a match that no request has",
+  "contained-match": "a match that takes nothing which another one beside it does not take",
+  "prefix-pattern": "a path pattern that SMI's words and the whole path read differently",
+  "unused-route": "a route group or TCPRoute that nothing names",
+  "not-compared": "patterns that are too large to be compared",
   // services
   "unsupported-protocol": "a Service port that is not TCP",
   "unknown-protocol": "an appProtocol that is not known",

@@ -42,6 +42,11 @@ test.each([
   [["translate", join(dir, "nowhere")], 1],
   [["translate", join(dir, "pods.yaml")], 1],
   [["translate", dir, "--proxy", "nobody"], 1],
+  [["lint", dir], 0],
+  [["lint", dir, "--sarif"], 0],
+  [["lint"], 2],
+  [["lint", dir, "-o", "yaml"], 2],
+  [["lint", join(dir, "nowhere")], 1],
   [["get", "pods", "--mesh", "nosuch"], 1],
   [["proxy", "status", "--mesh", "nosuch"], 1],
   [["exec", "x", "--mesh", "nosuch", "--", "true"], 1],
@@ -62,7 +67,7 @@ test("an unknown command suggests the nearest one, an option too", async () => {
   expect((await heddle(["translate", dir, "--stag", "ir"])).err).toContain("Did you mean --stage?");
 });
 
-test.each(["up", "exec", "logs", "get pods", "translate", "proxy status", "version"])(
+test.each(["up", "exec", "logs", "get pods", "translate", "lint", "proxy status", "version"])(
   "help of %s has examples",
   async (command) => {
     const { out } = await heddle([...command.split(" "), "--help"]);
