@@ -48,31 +48,32 @@ const PREFIXES: readonly (readonly [string, Protocol])[] = [
   ["tcp-", "tcp"],
 ];
 
-const APP_PROTOCOLS: Readonly<Record<string, Protocol>> = {
-  http: "http",
-  http2: "http",
-  h2c: "http",
-  grpc: "http",
-  "grpc-web": "http",
-  ws: "http",
-  "kubernetes.io/h2c": "http",
-  "kubernetes.io/ws": "http",
-  tcp: "tcp",
-  tls: "tcp",
-  https: "tcp",
-  wss: "tcp",
-  "kubernetes.io/wss": "tcp",
-  mysql: "tcp-server-first",
-  mongo: "tcp",
-  redis: "tcp",
-  postgresql: "tcp",
-  postgres: "tcp",
-  "tcp-server-first": "tcp-server-first",
-};
+/** A map: users write `constructor` and `__proto__` too, which an object would know. */
+const APP_PROTOCOLS: ReadonlyMap<string, Protocol> = new Map([
+  ["http", "http"],
+  ["http2", "http"],
+  ["h2c", "http"],
+  ["grpc", "http"],
+  ["grpc-web", "http"],
+  ["ws", "http"],
+  ["kubernetes.io/h2c", "http"],
+  ["kubernetes.io/ws", "http"],
+  ["tcp", "tcp"],
+  ["tls", "tcp"],
+  ["https", "tcp"],
+  ["wss", "tcp"],
+  ["kubernetes.io/wss", "tcp"],
+  ["mysql", "tcp-server-first"],
+  ["mongo", "tcp"],
+  ["redis", "tcp"],
+  ["postgresql", "tcp"],
+  ["postgres", "tcp"],
+  ["tcp-server-first", "tcp-server-first"],
+]);
 
 /** What a port speaks: `appProtocol`, else the prefix of its name, else HTTP, as OSM decides it. Undefined: an appProtocol that nobody knows. */
 export function protocolOf(port: ServicePort): Protocol | undefined {
-  if (port.appProtocol !== undefined) return APP_PROTOCOLS[port.appProtocol.toLowerCase()];
+  if (port.appProtocol !== undefined) return APP_PROTOCOLS.get(port.appProtocol.toLowerCase());
   return PREFIXES.find(([prefix]) => port.name.startsWith(prefix))?.[1] ?? "http";
 }
 

@@ -45,6 +45,20 @@ export const OBJECTS: readonly BadInput[] = [
     ],
   },
   {
+    name: "a group that every object of the language has",
+    stage: "source",
+    files: { "odd.yaml": "apiVersion: constructor/v1\nkind: includes\nmetadata: {name: x}\n" },
+    problems: [
+      {
+        code: "unknown-kind",
+        file: "odd.yaml",
+        line: 2,
+        message:
+          "constructor/v1 includes is not a kind that is read here, so this object has no effect; remove it, or correct its kind or apiVersion.",
+      },
+    ],
+  },
+  {
     name: "an unknown version",
     stage: "source",
     files: { "version.yaml": target("version", ACCESS).replace("v1alpha3", "v1") },

@@ -36,6 +36,8 @@ const TEXTS = [
   "..",
   "__proto__",
   "constructor",
+  "constructor/v1",
+  "__proto__/v1",
   "toString",
   "None",
   "*",

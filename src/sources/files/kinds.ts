@@ -41,7 +41,7 @@ const PASSED: Readonly<Record<string, readonly string[]>> = {
 };
 
 export const isPassedOver = (group: string, kind: string): boolean =>
-  PASSED_GROUPS.has(group) || (PASSED[group]?.includes(kind) ?? false);
+  PASSED_GROUPS.has(group) || (Object.hasOwn(PASSED, group) && (PASSED[group]?.includes(kind) ?? false));
 
 const CONTROLLERS = {
   Pod: "",

@@ -45,15 +45,18 @@ describe("row 24: what a port speaks", () => {
     expect(protocolOf(port(name, appProtocol))).toBe(protocol);
   });
 
-  test("an appProtocol that nobody knows is TCP, so HTTP rules open nothing", () => {
-    const mesh = meshOf(
-      app("a/api", { ports: [{ port: 80, appProtocol: "odd" }] }),
-      routeGroup("a/g", [{ name: "m" }]),
-      target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }),
-    );
-    expect(mesh.port("a/api", 80)).toMatchObject({ protocol: "tcp", access: [] });
-    expect(mesh.said("Service", "a/api")).toEqual(["hint unknown-protocol spec.ports[0].appProtocol"]);
-  });
+  test.each(["odd", "constructor", "__proto__", "toString"])(
+    "an appProtocol that nobody knows (%s) is TCP, so HTTP rules open nothing",
+    (appProtocol) => {
+      const mesh = meshOf(
+        app("a/api", { ports: [{ port: 80, appProtocol }] }),
+        routeGroup("a/g", [{ name: "m" }]),
+        target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }),
+      );
+      expect(mesh.port("a/api", 80)).toMatchObject({ protocol: "tcp", access: [] });
+      expect(mesh.said("Service", "a/api")).toEqual(["hint unknown-protocol spec.ports[0].appProtocol"]);
+    },
+  );
 
   test("a port of no Service is not there", () => {
     const mesh = meshOf(pods(workload("a/api", { ports: [{ port: 8080 }] })));
