@@ -30,6 +30,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   ads: script("ads.ts"),
   ca: script("ca.ts"),
   reflector: script("reflector.ts"),
+  plan: script("plan.ts"),
   webhook,
   cluster: script("cluster.ts"),
 };

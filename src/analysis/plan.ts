@@ -2,8 +2,10 @@
  * What a change of the mesh means for those who call: every call that is answered otherwise afterwards, exactly, each with a request that shows it.
  * Knows both meshes, and nothing of where they came from or who is told.
  */
-import type { Identity, ServiceName } from "../world/names.ts";
+import type { InboundPort, Mesh } from "../policy/ir.ts";
+import { namespaceOf, type Identity, type ServiceName } from "../world/names.ts";
 import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
+import { knownTo } from "./pods.ts";
 import { relationOf, sameAnswer, type Answer, type Case } from "./relation.ts";
 import { hostsOf } from "./authority.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
@@ -59,23 +61,23 @@ export function changedCalls(requests: Requests, before: Ground, after: Ground):
   const unknown: Unknown[] = [];
   const everybody = [...new Set([...identitiesOf(before.mesh), ...identitiesOf(after.mesh)])].sort();
   for (const to of changedDestinations(before, after)) {
-    for (const from of clientsOf(before, after, to, everybody)) {
+    for (const alike of alikeAt(before, after, to, everybody)) {
       try {
-        for (const one of changes(requests, before, after, from, to)) {
+        for (const one of changes(requests, before, after, alike[0], to)) {
           const key = `${to.service}:${to.port} ${keyOf(requests, one)}`;
           const known = found.get(key);
-          known?.from.push(from);
           const set = known ? requests.union(known.change.requests, one.requests) : one.requests;
-          found.set(key, { change: { ...(known?.change ?? one), requests: set }, from: known?.from ?? [from] });
+          const from = [...(known?.from ?? []), ...alike];
+          found.set(key, { change: { ...(known?.change ?? one), requests: set }, from });
         }
       } catch (error) {
         const why = cannotTell(error);
         if (why === undefined) throw error;
-        unknown.push({ from, to, why });
+        unknown.push(...alike.map((from) => ({ from, to, why })));
       }
     }
   }
-  const calls = [...found.values()].map(({ change, from }) => ({ ...change, from }));
+  const calls = [...found.values()].map(({ change, from }) => ({ ...change, from: from.sort() }));
   return { calls: calls.sort(byPlace), unknown };
 }
 
@@ -110,22 +112,40 @@ function sameNamespace({ world: a }: Ground, { world: b }: Ground, namespace: st
   return own(a) === own(b) && KINDS.every((kind) => a.tables[kind].get(namespace) === b.tables[kind].get(namespace));
 }
 
-/** Those who are let in by anybody behind the Service, before or after. Nobody else is allowed anything there. */
-function clientsOf(
-  before: Ground,
-  after: Ground,
-  { service, port }: ServicePort,
-  everybody: readonly Identity[],
-): readonly Identity[] {
-  const found = new Set<Identity>();
-  for (const { mesh } of [before, after]) {
-    const routes = mesh.services.get(service)?.ports.find((p) => p.port === port)?.routes ?? [];
-    const services = new Set([service, ...routes.flatMap((route) => route.backends.map((b) => b.service))]);
-    const admitted = admittedAt([...services].flatMap((name) => portsBehind(mesh, name)));
-    if (admitted === "everybody") return everybody;
-    for (const id of admitted) found.add(id);
+type Alike = readonly [Identity, ...Identity[]];
+
+/**
+ * Those who are let in by anybody behind the Service, before or after (nobody else is allowed anything there), in classes for which everything
+ * is the same: the names of the Service, whether their sidecars know it, and the rules that hold for them.
+ */
+function alikeAt(before: Ground, after: Ground, to: ServicePort, everybody: readonly Identity[]): Iterable<Alike> {
+  const sides = [before, after].map(({ mesh }) => ({ mesh, ports: portsBehindRoutes(mesh, to) }));
+  const admitted = sides.map(({ ports }) => admittedAt(ports));
+  const clients = admitted.includes("everybody")
+    ? everybody
+    : [...new Set(admitted.flatMap((ids) => (ids === "everybody" ? [] : [...ids])))].sort();
+  const rules = sides.flatMap(({ ports }) =>
+    ports.flatMap(({ access }) => access.map(({ sources }) => sources && new Set(sources))),
+  );
+  const services = sides.map(({ mesh }) => ({ mesh, service: mesh.services.get(to.service) }));
+  // Which pod a headless Service's clients connect to depends on all that each of them knows.
+  const apart = services.some(({ service }) => service?.headless);
+  const classes = new Map<string, [Identity, ...Identity[]]>();
+  for (const client of clients) {
+    const known = services.map(({ mesh, service }) => (service && knownTo(mesh, client)?.has(service)) ?? "-");
+    const held = rules.map((sources) => (!sources || sources.has(client) ? 1 : 0)).join("");
+    const key = apart ? client : `${namespaceOf(client) === namespaceOf(to.service)} ${known.join()} ${held}`;
+    const list = classes.get(key);
+    if (list) list.push(client);
+    else classes.set(key, [client]);
   }
-  return [...found].sort();
+  return classes.values();
+}
+
+function portsBehindRoutes(mesh: Mesh, { service, port }: ServicePort): readonly InboundPort[] {
+  const routes = mesh.services.get(service)?.ports.find((p) => p.port === port)?.routes ?? [];
+  const services = new Set([service, ...routes.flatMap((route) => route.backends.map((b) => b.service))]);
+  return [...services].flatMap((name) => portsBehind(mesh, name));
 }
 
 function* changes(

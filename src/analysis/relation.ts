@@ -3,7 +3,7 @@
  * Walks the same ways as the answer to a single call.
  */
 import type { HTTPMatch } from "../world/types.ts";
-import type { InboundPort } from "../policy/ir.ts";
+import type { InboundPort, Rule } from "../policy/ir.ts";
 import type { Identity, ServiceName } from "../world/names.ts";
 import { authoritiesOf } from "./authority.ts";
 import type { Requests, RequestSet } from "./requests.ts";
@@ -113,7 +113,10 @@ export interface Taken {
 /** Routes of a client's calls, those that take anything. */
 export function routesTaken(requests: Requests, way: Way, client: Identity, to: Destination): readonly Taken[] {
   if (way.port.protocol !== "http") return way.routes.map((route) => ({ route, taken: requests.all }));
-  let left = requests.with({ authority: authoritiesOf(requests.languages, client, way, to) });
+  // Where nobody asks for the authority, it need not be looked at: the calls' names are many, and their automata large.
+  let left = asksAuthority(way)
+    ? requests.with({ authority: authoritiesOf(requests.languages, client, way, to) })
+    : requests.all;
   const found: Taken[] = [];
   for (const route of way.routes) {
     const matches = requests.matches(route.route.matches);
@@ -122,6 +125,25 @@ export function routesTaken(requests: Requests, way: Way, client: Identity, to: 
   }
   return [...found, { route: undefined, taken: left }].filter(({ taken }) => !requests.isEmpty(taken));
 }
+
+const asksAuthority = ({ routes }: Way): boolean =>
+  routes.some(
+    ({ route, backends }) =>
+      route.matches?.some(isAboutAuthority) ||
+      backends.some(({ servers }) => servers.some(({ inbound }) => inbound && asked(inbound.access))),
+  );
+
+const asking = new WeakMap<readonly Rule[], boolean>();
+
+function asked(access: readonly Rule[]): boolean {
+  let found = asking.get(access);
+  if (found === undefined)
+    asking.set(access, (found = access.some(({ matches }) => matches?.some(isAboutAuthority) ?? false)));
+  return found;
+}
+
+const isAboutAuthority = ({ headers }: HTTPMatch): boolean =>
+  headers.some(({ name }) => name === "host" || name === ":authority");
 
 /** The requests that a route takes, cut where its servers differ about them. */
 function casesOf(requests: Requests, route: RouteWay | undefined, taken: RequestSet, client: Identity): Case[] {

@@ -22,7 +22,9 @@ export const EXIT_CODES = `Exit codes:
   2    the command line is wrong
   3    translate, lint: done, but the folder has errors
   130  up: interrupted a second time while it was stopping
-  exec ends with the code of the command that it ran (128 + n when signal n ended it)`;
+  exec ends with the code of the command that it ran (128 + n when signal n ended it)
+  plan: 0 nothing changes, 2 something does, 1 error or forbidden access
+  prove: 0 proved, 1 refuted, 2 could not be told`;
 
 /** A sentence that says what is wrong and what to do about it. */
 export class UserError extends Error {

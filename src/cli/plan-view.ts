@@ -165,7 +165,10 @@ function summary(plan: Plan): string {
   const access = allowed + denied + partly + changes.unknown.length === 0 ? "No change in access.\n" : "";
   const gate =
     forbidden.length > 0 ? `Refused: ${count(forbidden.length, "new way")} to what --forbid-new-access names.\n` : "";
-  return `${access}${parts.length === 0 ? "Plan: nothing changes." : `Plan: ${parts.join(", ")}.`}\n${gate}`;
+  const open = plan.pair.after.mesh.settings.permissive
+    ? "Permissive mode is on: everything inside of the mesh is allowed, whatever TrafficTargets say.\n"
+    : "";
+  return `${open}${access}${parts.length === 0 ? "Plan: nothing changes." : `Plan: ${parts.join(", ")}.`}\n${gate}`;
 }
 
 /** For programs. Weights in percent. */

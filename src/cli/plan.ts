@@ -15,7 +15,6 @@ import { withView } from "./load.ts";
 import { formatOf } from "./output.ts";
 import { pairOfFolders, pairOver, type Pair } from "./pair.ts";
 import { isEmpty, planData, planText, type Plan } from "./plan-view.ts";
-import { pushes } from "./pushes.ts";
 import { nearest } from "./text.ts";
 
 export interface PlanOptions {
@@ -62,7 +61,8 @@ async function show(
     pair,
     changes: changedCalls(requests, before, after),
     identities: changedIdentities(before, after),
-    pushes: pushes(pair),
+    // What is the same needs no builder, which takes its time to load.
+    pushes: before.world === after.world ? [] : (await import("./pushes.ts")).pushes(pair),
     problems: problemsOf(pair),
     forbidden: newAccess(requests, before, after, guarded),
   };
