@@ -29,7 +29,7 @@ const IDLE = 12;
 const CHANGES = 20;
 /** Milliseconds: a change is over by then, and nothing happens for so long where the control plane's rest is measured. */
 const OVER = 700;
-const REST = 10_000;
+const REST = 20_000;
 
 const TARGETS = `/apis/access.smi-spec.io/v1alpha3/namespaces/${SHOP}/traffictargets`;
 const SPLITS = `/apis/split.smi-spec.io/v1alpha2/namespaces/${SHOP}/trafficsplits`;

@@ -28,6 +28,7 @@ import {
 } from "../support/build.ts";
 import { ConfigFiles, type Json, type ProxyConfig } from "../support/envoy-json.ts";
 import { envoyPath, EnvoyProcess, live, rejections } from "../support/envoy-process.ts";
+import { until } from "../support/live-mesh.ts";
 import { memoryStore } from "../unit/ca/support.ts";
 
 let envoy: string;
@@ -376,6 +377,20 @@ describe("a client's sidecar", () => {
     expect(answers).toEqual(Array.from({ length: 20 }, () => 200));
     expect(seen).toHaveLength(20);
     expect((await client.running.stats()).get(`cluster.a/api|${port}.upstream_rq_retry`)).toBeGreaterThan(0);
+  });
+
+  test("has a request wait a little for the only application, which does not listen yet, and be processed once", async () => {
+    const { port, seen, server } = await application();
+    const made = mesh(port, [SERVER]);
+    await sidecar("api", made, SERVER, port);
+    const client = await sidecar("web", made, CLIENT, port);
+    await new Promise((resolve) => server.close(resolve));
+    const answer = call(await dialPlain(CLIENT, port), "/post", { method: "POST", body: "x".repeat(1000) });
+    const retried = async () => (await client.running.stats()).get(`cluster.a/api|${port}.upstream_rq_retry`) ?? 0;
+    await until("it has been tried four times", async () => (await retried()) >= 3);
+    await new Promise<void>((resolve) => server.listen(port, APP, resolve));
+    expect((await answer).status).toBe(200);
+    expect(seen).toHaveLength(1);
   });
 });
 
