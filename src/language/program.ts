@@ -3,6 +3,8 @@
  * Knows no automaton.
  */
 import { RE2JS } from "re2js";
+import { LanguageTooLarge } from "./automaton.ts";
+import { ignoresCase, namesScript, STANDS_FOR, withStandIns } from "./folding.ts";
 
 /** What an instruction waits for at a position without consuming a byte: bits, as RE2 numbers them. */
 export const BEGIN_LINE = 1;
@@ -49,7 +51,12 @@ export type ByteSets = Map<string, Uint8Array>;
  * @throws RE2JSSyntaxException for a pattern that RE2 rejects
  */
 export function programOf(pattern: string, known: ByteSets): Program {
-  const { start, inst } = RE2JS.compile(pattern).re2Input.prog as { start: number; inst: readonly Inst[] };
+  const folds = ignoresCase(pattern);
+  if (folds && namesScript(pattern))
+    throw new LanguageTooLarge("a pattern that ignores case and names a script is not compared");
+  const compiled = RE2JS.compile(folds ? withStandIns(pattern) : pattern);
+  const { start, inst } = compiled.re2Input.prog as { start: number; inst: readonly Inst[] };
+  const codePoint = (byte: number): number => (folds ? (STANDS_FOR[byte] as number) : byte);
   const sets = new Set<Uint8Array>();
   let asserts = false;
   const instructions = inst.map((i): Instruction => {
@@ -71,10 +78,11 @@ export function programOf(pattern: string, known: ByteSets): Program {
       case 9: // RUNE1
       case 10: // RUNE_ANY
       case 11: {
-        // RUNE_ANY_NOT_NL. Case folding may name code points that are no byte: no byte matches these.
-        const key = `${i.arg}/${i.runes.join()}`;
+        // RUNE_ANY_NOT_NL. Code points that stand for no byte match nothing.
+        const key = `${folds}/${i.arg}/${i.runes.join()}`;
         let bytes = known.get(key);
-        if (!bytes) known.set(key, (bytes = Uint8Array.from({ length: 256 }, (_, b) => Number(i.matchRune(b)))));
+        if (!bytes)
+          known.set(key, (bytes = Uint8Array.from({ length: 256 }, (_, b) => Number(i.matchRune(codePoint(b))))));
         sets.add(bytes);
         return { kind: "byte", bytes, to: i.out };
       }
