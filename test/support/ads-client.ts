@@ -33,13 +33,14 @@ export interface ModelOptions {
   readonly read?: (type: Type, bytes: Uint8Array) => { name: string; refs: readonly Reference[] };
   /** Asks for what resources refer to, as Envoy does; else only what the test asks for. */
   readonly follow?: boolean;
+  /** What it calls itself; `whoever` when not given. */
+  readonly node?: string;
   /** A message: the response is rejected. */
   readonly reject?: (type: Type, names: readonly string[], held: ReadonlyMap<string, Held>) => string | undefined;
   readonly send: (request: Buffer) => void;
 }
 
 const TYPES_BY_URL = new Map(TYPES.map((type) => [TYPE_URLS[type], type]));
-const NODE = { id: "whoever", cluster: "whatever" };
 
 interface Cluster {
   /** References of the version that serves, once there is one. */
@@ -218,6 +219,10 @@ export class ProxyModel {
     if (!this.#asked.has("LDS") && !warming) this.subscribe("LDS");
   }
 
+  get #node() {
+    return { id: this.options.node ?? "whoever", cluster: "whatever" };
+  }
+
   #hello(type: Type): void {
     if (this.options.protocol === "sotw") {
       this.#sotw(type);
@@ -231,13 +236,13 @@ export class ProxyModel {
 
   #delta(type: Type, fields: Partial<DeltaDiscoveryRequest>): void {
     this.options.send(
-      Buffer.from(DeltaDiscoveryRequest.encode({ node: NODE, typeUrl: TYPE_URLS[type], ...fields }).finish()),
+      Buffer.from(DeltaDiscoveryRequest.encode({ node: this.#node, typeUrl: TYPE_URLS[type], ...fields }).finish()),
     );
   }
 
   #sotw(type: Type, error?: string): void {
     const request = {
-      node: NODE,
+      node: this.#node,
       typeUrl: TYPE_URLS[type],
       resourceNames: [...this.#names[type]],
       versionInfo: this.#versions.get(type) ?? "",
