@@ -8,6 +8,7 @@ import { compile } from "./compile.ts";
 import { live } from "./live.ts";
 import { memory } from "./memory.ts";
 import { simulated } from "./simulated.ts";
+import { why } from "./why.ts";
 import { webhook } from "./webhook.ts";
 
 /** Another benchmark, in a process of its own. */
@@ -33,6 +34,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   plan: script("plan.ts"),
   webhook,
   cluster: script("cluster.ts"),
+  why,
 };
 /** Several parts under one name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = { change: ["live", "simulated"] };

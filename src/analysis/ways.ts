@@ -198,6 +198,13 @@ function toPod(ground: Ground, client: Client, name: PodName, number: number): W
   };
 }
 
+/** Calls by the name of some pod behind a headless Service: no split's business (smi-semantics, row 33). */
+export function pastSplits(ground: Ground, identity: Identity, service: MeshService, number: number): Way {
+  const port = portOf(service, number);
+  const routes = [{ backends: [{ service: service.name, targetPort: port.targetPort, weight: 1 }] }];
+  return wayOf(ground, identity, service, { ...port, routes });
+}
+
 /** The headless Service under which a pod is called on this port: the one of its `subdomain`, else the first by name that the client knows. */
 function headlessOf(
   { world, mesh }: Ground,

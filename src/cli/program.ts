@@ -11,6 +11,7 @@ import { graphCommand } from "./graph-program.ts";
 import { lintCommand } from "./lint-program.ts";
 import { addPlan, addProve } from "./plan-commands.ts";
 import { roleCommands } from "./roles.ts";
+import { addWhy } from "./why-command.ts";
 
 /** Gets the exit code of the command that ran. */
 export type Done = (code: number) => void;
@@ -47,6 +48,7 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
           "call a Service as bookbuyer",
         ],
         ["heddle translate manifests/ --stage ir", "what the policies mean"],
+        ["heddle why bookbuyer/bookbuyer bookstore/bookstore GET /buy-a-book/new", "is it allowed, and by what?"],
         ["heddle install", "a mesh in the cluster of your kubeconfig"],
       )}\n${EXIT_CODES}\n`,
     );
@@ -168,6 +170,7 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
   addPlan(program, cluster, done, mesh);
   addProve(program, cluster, done, mesh);
   lintCommand(program, done);
+  addWhy(program, mesh(), cluster, done);
 
   const proxy = program
     .command("proxy")

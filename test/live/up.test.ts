@@ -106,6 +106,31 @@ describe.skipIf(lacking(cannotRunLive()))("heddle up", () => {
     for (let i = 0; i < 5; i++) expect(identity()).toBe("bookstore-v2\n");
   });
 
+  test("why answers for what runs, as a call of the pod itself does, with the folder's lines", () => {
+    const why = (from: string) =>
+      heddle("why", from, "bookstore/bookstore:14001", "GET", "/buy-a-book/new", "--mesh", "t1", "-o", "json");
+    const allowed = why("bookbuyer/bookbuyer");
+    expect([allowed.status, allowed.stderr]).toEqual([0, ""]);
+    const { verdict, trail } = JSON.parse(allowed.stdout) as {
+      verdict: string;
+      trail: { kind: string; file: string }[];
+    };
+    expect(verdict).toBe("allowed");
+    expect(trail.slice(0, 2).map(({ kind, file }) => [kind, file])).toEqual([
+      ["Service", join(dir, "bookstore.yaml")],
+      ["TrafficSplit", join(dir, "split.yaml")],
+    ]);
+    const program = 'fetch("http://bookstore.bookstore:14001/buy-a-book/new").then((r) => console.log(r.status))';
+    const called = heddle("exec", "bookthief", "--mesh", "t1", "--", process.execPath, "-e", program);
+    const denied = why("bookthief/bookthief");
+    expect([denied.status, called.stdout]).toEqual([1, "403\n"]);
+    const { answer, nearest } = JSON.parse(denied.stdout) as {
+      answer: number;
+      nearest: { differs: { what: string }[] }[];
+    };
+    expect([answer, nearest[0]?.differs.map(({ what }) => what)]).toEqual([403, ["source"]]);
+  });
+
   test("the commands beside it: get pods, exec, logs, proxy status, graph, translate", () => {
     const pods = JSON.parse(heddle("get", "pods", "--mesh", "t1", "-o", "json").stdout) as {
       name: string;

@@ -22,7 +22,7 @@ const MESSAGES = { CDS: Cluster, EDS: ClusterLoadAssignment, SDS: Secret, LDS: L
 export const jsonOf = ({ type, bytes }: Resource): Json => MESSAGES[type].toJSON(MESSAGES[type].decode(bytes));
 
 /** A copy in which `replace` may put something else for an object; what it gives back is walked too. */
-function rewrite(value: Json, replace: (object: Json) => Json): Json {
+export function rewrite(value: Json, replace: (object: Json) => Json): Json {
   if (Array.isArray(value)) return value.map((v) => rewrite(v, replace));
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(replace(value)).map(([key, v]) => [key, rewrite(v, replace)]));
@@ -35,7 +35,7 @@ export interface ProxyConfig {
 }
 
 /** The runtime that sidecars are started with. */
-const { layered_runtime } = bootstrap({
+export const { layered_runtime } = bootstrap({
   nodeId: "test",
   serviceAccount: "test",
   namespace: "test",

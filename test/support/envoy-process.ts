@@ -59,8 +59,8 @@ export class EnvoyProcess {
     this.#logPath = join(this.directory, "log");
   }
 
-  /** @param before - what goes before the program's name, as `nsenter …` */
-  start(envoy: string, bootstrap: Json, before: readonly string[] = []): void {
+  /** @param before - what goes before the program's name, as `nsenter …`; `more` flags of Envoy */
+  start(envoy: string, bootstrap: Json, before: readonly string[] = [], more: readonly string[] = []): void {
     const path = join(this.directory, "bootstrap.json");
     writeFileSync(path, JSON.stringify(bootstrap));
     const flags = [
@@ -73,6 +73,7 @@ export class EnvoyProcess {
       "warning",
       "--log-path",
       this.#logPath,
+      ...more,
     ];
     const [program = envoy, ...args] = [...before, envoy, ...flags];
     const child = spawn(program, args, { stdio: "ignore" });
