@@ -110,31 +110,39 @@ interface Use {
   readonly matches: readonly RouteMatch[];
 }
 
-/** Matches that another match of the same TrafficTarget or TrafficSplit contains, both whole. */
+/** Matches that, wherever they are used, another match beside them contains. */
 export function containedMatches(policies: Policies, { requests, ask, taken }: Linting): Problem[] {
-  const problems = new Map<RouteMatch, Problem>();
-  const alone = namedAlone(policies);
+  const larger = new Map<RouteMatch, { match: RouteMatch; users: string[] }>();
+  // Whoever names a match by its name has a use for it that is not seen here.
+  const needed = new Set(namedAlone(policies));
   for (const { by, matches } of uses(policies)) {
     for (const [i, match] of matches.entries()) {
-      // Whoever names a match by its name has a use for it that is not seen here.
-      if (problems.has(match) || alone.has(match)) continue;
-      const place = placeOf(match, policies);
+      if (needed.has(match)) continue;
       const own = taken(match);
       if (!own || requests.isEmpty(own)) continue;
-      const larger = ask(place, () =>
+      const found = ask(placeOf(match, policies), () =>
         matches.find((other, j) => {
           const theirs = other === match ? undefined : taken(other);
           return theirs && requests.includes(theirs, own) && (j < i || !requests.includes(own, theirs));
         }),
       );
-      if (!larger) continue;
-      const where = larger.group === match.group ? "" : ` of HTTPRouteGroup "${larger.group}"`;
-      const message = `every request that match "${match.name}" takes is taken by match "${larger.name}"${where} too, so ${by} is the same without it. Remove it, or narrow "${larger.name}".`;
-      problems.set(match, { code: "contained-match", severity: "hint", ...place, message });
+      const known = larger.get(match);
+      if (!found) needed.add(match);
+      else if (known) known.users.push(by);
+      else larger.set(match, { match: found, users: [by] });
     }
   }
-  return [...problems.values()];
+  return [...larger]
+    .filter(([match]) => !needed.has(match))
+    .map(([match, { match: other, users }]) => {
+      const where = other.group === match.group ? "" : ` of HTTPRouteGroup "${other.group}"`;
+      const message = `every request that match "${match.name}" takes is taken by match "${other.name}"${where} too, so ${listed(users)} without it. Remove it, or narrow "${other.name}".`;
+      return { code: "contained-match", severity: "hint", ...placeOf(match, policies), message };
+    });
 }
+
+const listed = (users: readonly string[]): string =>
+  users.length === 1 ? `${users[0]} is the same` : `${users.slice(0, -1).join(", ")} and ${users.at(-1)} are the same`;
 
 function uses(policies: Policies): Use[] {
   const targets = [...policies.grants].map(([target, { http = [] }]) => ({

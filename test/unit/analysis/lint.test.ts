@@ -137,6 +137,16 @@ describe("contained-match", () => {
     ).toEqual([]);
   });
 
+  test("nothing is said of one that is needed in another use of its group", () => {
+    const groups = [routeGroup("a/g", [wide]), routeGroup("a/h", [narrow])];
+    const both = target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g", "HTTPRouteGroup h"] });
+    expect(linted(groups, both)).toHaveLength(1);
+    expect(linted(groups, both, split("a/s", { service: "api", backends: { job: 1 }, matches: ["h"] }))).toEqual([]);
+    const again = linted(groups, both, split("a/s", { service: "api", backends: { job: 1 }, matches: ["h", "g"] }));
+    expect(again).toHaveLength(1);
+    expect(again[0]).toContain('TrafficTarget "t" and TrafficSplit "s" are the same without it.');
+  });
+
   test("across two groups of one target, and of one split", () => {
     const both = [routeGroup("a/g", [wide]), routeGroup("a/h", [narrow])];
     const rules = ["HTTPRouteGroup g", "HTTPRouteGroup h"];
