@@ -56,10 +56,22 @@ async function underLoad(name: string, during: () => Promise<void>, rate = RATE)
 const served = (name: string): Promise<unknown> =>
   until(`${name} serves`, async () => (await underLoad(name, async () => {}, 10)).failures.length === 0, 60_000);
 
-function expectNoneLost(result: LoadResult): void {
-  expect(result.failures).toEqual([]);
+async function expectNoneLost(result: LoadResult): Promise<void> {
+  // Who reads of a lost request wants to know what the client's sidecar says of it: with what flags, or nothing at all.
+  const lost = result.failures.length > 0 ? await refusals() : "";
+  expect(result.failures, lost).toEqual([]);
   expect(result.ok).toBe(result.sent);
   expect(result.ok).toBeGreaterThan(0);
+}
+
+/** The last lines of the client's sidecar's log that are not of a good answer. */
+async function refusals(): Promise<string> {
+  const { namespace, pod } = await clientPod(cluster);
+  const lines = (await kubectl("logs", "-n", namespace, pod, "-c", "envoy")).trim().split("\n");
+  return lines
+    .filter((line) => !line.includes('"response_code":200'))
+    .slice(-20)
+    .join("\n");
 }
 
 describe("pods of an application", () => {
@@ -93,7 +105,7 @@ describe("pods of an application", () => {
         await scale(2);
       });
       await kubectl("delete", "deployment,service", name, "-n", SHOP, "--wait=false");
-      expectNoneLost(result);
+      await expectNoneLost(result);
       // Two that went, two that came, and two that came and went.
       expect(Object.keys(result.pods)).toEqual(expect.arrayContaining(before));
       expect(Object.keys(result.pods).length).toBeGreaterThanOrEqual(4);
@@ -141,7 +153,7 @@ describe("pods of the control plane", () => {
       await until("and refuses", async () => (await condition("wrong")) === "False", 60_000);
     });
     await kubectl("delete", "traffictarget", "late", "wrong", "-n", SHOP);
-    expectNoneLost(result);
+    await expectNoneLost(result);
     await kubectl("rollout", "status", "deployment/osm-controller", "-n", SYSTEM, "--timeout=120s");
   });
 
@@ -150,7 +162,7 @@ describe("pods of the control plane", () => {
       await upgradeChart(cluster, { set: { "image.tag": NEXT_TAG } });
       await until("the old control plane is gone", async () => (await podsOf(cluster, SYSTEM)).length === 4, 120_000);
     });
-    expectNoneLost(upgraded);
+    await expectNoneLost(upgraded);
     const pods = await podsOf(cluster, SYSTEM, "app=osm-controller");
     const sidecars = (await podsOf(cluster, SHOP)).length;
     let [streams, connects] = [0, 0];
