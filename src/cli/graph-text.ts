@@ -3,6 +3,7 @@
  * whatever could end a label is escaped.
  */
 import type { Edge, Graph, GraphBackend, GraphRoute } from "../analysis/graph.ts";
+import { percent } from "../analysis/trail.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { localName, namespaceOf, type ServiceName } from "../world/names.ts";
 import { cut, printable, table } from "./text.ts";
@@ -39,8 +40,6 @@ function mayText({ allows, partly }: GraphBackend, { protocol }: Edge): string {
         : matchesText(allows, ", ");
   return partly ? `${text} (not at every pod)` : text;
 }
-
-const percent = (weight: number): string => `${Math.round(weight * 10) / 10}%`;
 
 function shareText({ service, weight }: GraphBackend): string {
   return `${localName(service)} ${percent(weight)}`;

@@ -8,7 +8,7 @@ import { parseYaml } from "../../src/sources/files/yaml.ts";
 import { objectsOf, scramble, typeJunk } from "./mutate.ts";
 import { Random } from "./random.ts";
 import { scene, sound, TEXTS } from "./scenes.ts";
-import { answerTo, covers, documentsOf, opened, show, walk } from "./way.ts";
+import { answerTo, ask, covers, documentsOf, opened, show, walk } from "./way.ts";
 
 const MANIFESTS = Number(process.env["FUZZ_MANIFESTS"] ?? 12_000);
 const SEED = Number(process.env["FUZZ_SEED"] ?? 1);
@@ -57,12 +57,14 @@ test("no crash, and every object is used or named", { timeout: HOURS }, () => {
   const { walked } = tries(MANIFESTS * 0.6, SEED, (seed) => {
     const objects = objectsOf(seed);
     try {
-      const { world } = walk(documentsOf(objects));
-      if (seed % 10 === 0) for (const object of objects) answerTo(world, object);
+      const outcome = walk(documentsOf(objects));
+      ask(outcome, new Random(seed));
+      if (seed % 10 === 0) for (const object of objects) answerTo(outcome.world, object);
     } catch {
       throw shrunk(objects, (list) => {
-        const { world } = walk(documentsOf(list));
-        for (const object of list) answerTo(world, object);
+        const outcome = walk(documentsOf(list));
+        ask(outcome, new Random(seed));
+        for (const object of list) answerTo(outcome.world, object);
       });
     }
     return objects.length;

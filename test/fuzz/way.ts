@@ -1,4 +1,8 @@
 /** The whole way of manifests, from a folder's documents to Envoy's messages, and what must hold on it whatever they say. */
+import { explain, type Call } from "../../src/analysis/explain.ts";
+import { graphOf } from "../../src/analysis/graph.ts";
+import { nearestOf } from "../../src/analysis/nearest.ts";
+import { trailOf } from "../../src/analysis/trail.ts";
 import { Validator } from "../../src/validator/validate.ts";
 import { Compiler } from "../../src/policy/compile.ts";
 import type { Mesh } from "../../src/policy/ir.ts";
@@ -12,6 +16,7 @@ import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
 import { Builder, missing } from "../../src/xds/build.ts";
 import { TYPES, type Resources } from "../../src/xds/resource.ts";
 import type { Trust } from "../../src/xds/tls.ts";
+import type { Random } from "./random.ts";
 
 export interface Outcome {
   readonly world: World;
@@ -144,6 +149,44 @@ export const covers = (larger: Opening, smaller: Opening): boolean =>
       (larger.request.path === undefined || larger.request.path === smaller.request.path) &&
       (larger.request.method === "*" || larger.request.method === smaller.request.method) &&
       larger.request.headers.every((header) => smaller.request?.headers.includes(header))));
+
+/** Some calls of this world: whoever is asked for a reason has one, and says the same as the graph. */
+export function ask({ world, mesh }: Outcome, random: Random): void {
+  const ground = { world, mesh };
+  const { edges } = graphOf(ground);
+  const clients = [...new Set([...mesh.groups.values()].map((policy) => policy.identity))];
+  const services = [...mesh.services.values()].filter((service) => service.ports.length > 0);
+  for (let i = 0; i < 3 && clients.length > 0 && services.length > 0; i++) {
+    const [identity, service] = [random.of(clients), random.of(services)];
+    const { port, protocol } = random.of(service.ports);
+    const path = random.of(["/", "/api", "/a%2fb", "/../b/1?x=/api", "/a/./b//c", "/#", "/%00"]);
+    const request = {
+      method: random.of(["GET", "POST", "get"]),
+      path,
+      headers: random.oneIn(2) ? [] : [["X-Two", "a"] as const],
+    };
+    const call: Call = {
+      client: random.oneIn(9) ? { kind: "outside" } : { kind: "account", identity },
+      destination: { kind: "service", service: service.name, port },
+      ...(protocol === "http" || random.oneIn(5) ? { request } : {}),
+    };
+    const explanation = explain(ground, call);
+    const said = [
+      ...trailOf(ground, explanation).map(({ says }) => says),
+      ...nearestOf(ground, explanation).map(({ says }) => says),
+    ];
+    const { verdict } = explanation;
+    const edge = edges.find((e) => (e.from ?? identity) === identity && e.to === service.name && e.port === port);
+    const whole =
+      edge?.routes.length === 1 && edge.routes.every(({ backends }) => backends.every(({ allows }) => !allows));
+    const wrong =
+      !["allowed", "denied", "not-routed", "not-in-mesh"].includes(verdict) ||
+      said.some((text) => text === "" || /undefined|\[object/.test(text)) ||
+      (verdict === "allowed" && (call.client.kind === "outside" || !edge)) ||
+      (verdict !== "allowed" && whole && call.client.kind === "account" && protocol !== "http" && !call.request);
+    if (wrong) throw new Error(`an answer that cannot be: ${show({ call, verdict, said, edge })}`);
+  }
+}
 
 export const show = (value: unknown): string => {
   try {

@@ -1,12 +1,12 @@
 /** SMI manifests with the workloads that they speak of, and what the mesh says of a call. */
-import { RE2JS } from "re2js";
+import { explain, lets } from "../../../src/analysis/explain.ts";
+import type { Ground } from "../../../src/analysis/ways.ts";
 import { compile } from "../../../src/policy/compile.ts";
-import type { Backend, Mesh, Rule } from "../../../src/policy/ir.ts";
 import { catalogOf } from "../../../src/sources/files/catalog.ts";
 import { Cluster } from "../../../src/sources/files/cluster.ts";
 import { parseYaml } from "../../../src/sources/files/yaml.ts";
-import { identity, serviceName, type Identity } from "../../../src/world/names.ts";
-import type { HTTPMatch, Problem } from "../../../src/world/types.ts";
+import { identity, localName, serviceName } from "../../../src/world/names.ts";
+import type { Problem } from "../../../src/world/types.ts";
 import { apply, EMPTY_WORLD } from "../../../src/world/world.ts";
 
 /** `name` or `name: port` with `Service port → pods' port`, as `api 80:8080 tcp-db=5432`: a pod of that account and a Service before it. */
@@ -22,14 +22,8 @@ function workload(text: string): string {
   return `${pod}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: ${name}, namespace: default}\nspec: {selector: {app: ${name}}, ports: [${list.join(", ")}]}`;
 }
 
-export interface Request {
-  readonly method: string;
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
 export class Example {
-  readonly mesh: Mesh;
+  readonly #ground: Ground;
   readonly #problems: readonly Problem[];
 
   /** @param workloads - in namespace `default`: `name`, or `name PORT … NAME=PORT:TARGET …` */
@@ -41,8 +35,9 @@ export class Example {
       catalog.entries,
       "assume-ready",
     );
-    const { mesh, problems } = compile(apply(EMPTY_WORLD, derived.changes));
-    this.mesh = mesh;
+    const world = apply(EMPTY_WORLD, derived.changes);
+    const { mesh, problems } = compile(world);
+    this.#ground = { world, mesh };
     this.#problems = [...catalog.problems, ...derived.problems, ...problems];
   }
 
@@ -62,44 +57,17 @@ export class Example {
     const [, from = "", to = "", port = "", method, path = "", rest = ""] =
       /^(\S+) (\S+?):(\d+)(?: (\S+) (\S+)(?: (.*))?)?$/.exec(call) ?? [];
     if (!from) throw new Error(`no call: ${call}`);
-    const headers = Object.fromEntries(
-      rest
-        .split("; ")
-        .filter(Boolean)
-        .map((header) => [
-          header.slice(0, header.indexOf(":")).toLowerCase(),
-          header.slice(header.indexOf(":") + 1).trim(),
-        ]),
-    );
-    const request = method === undefined ? undefined : { method, path, headers };
-    const service = this.mesh.services.get(serviceName("default", to));
-    const found = service?.ports.find((p) => p.port === Number(port));
-    const route = found?.routes.find((r) => !r.matches || (request && r.matches.some((m) => takes(m, request))));
-    const sum = route?.backends.reduce((all, b) => all + b.weight, 0) ?? 0;
-    const open = route?.backends.filter((b) => this.#lets(identity("default", from), b, request)) ?? [];
-    if (open.length === 0) return "denied";
-    if (open.length === 1 && open[0]?.service === service?.name) return "allowed";
-    return `allowed ${open.map((b) => `${b.service.slice("default/".length)} ${Math.round((b.weight / sum) * 100)}`).join(", ")}`;
+    const headers = rest
+      .split("; ")
+      .filter(Boolean)
+      .map((header) => [header.slice(0, header.indexOf(":")), header.slice(header.indexOf(":") + 1).trim()] as const);
+    const { verdict, taken } = explain(this.#ground, {
+      client: { kind: "account", identity: identity("default", from) },
+      destination: { kind: "service", service: serviceName("default", to), port: Number(port) },
+      ...(method === undefined ? {} : { request: { method, path, headers } }),
+    });
+    const open = taken.flatMap(({ shares }) => shares).filter(lets);
+    if (verdict !== "allowed" || (open.length === 1 && open[0]?.service === serviceName("default", to))) return verdict;
+    return `allowed ${open.map(({ service, weight }) => `${localName(service)} ${Math.round(weight)}`).join(", ")}`;
   }
-
-  #lets(client: Identity, { service, targetPort }: Backend, request: Request | undefined): boolean {
-    const accounts = this.mesh.services.get(service)?.identities ?? [];
-    const ports = [...this.mesh.groups.values()].filter((g) => accounts.includes(g.identity)).flatMap((g) => g.inbound);
-    const allows = (rule: Rule) =>
-      (rule.sources?.includes(client) ?? true) &&
-      (!rule.matches || (request && rule.matches.some((m) => takes(m, request))));
-    return ports.some(
-      (port) => port.port === targetPort && port.services.includes(service) && port.access.some(allows),
-    );
-  }
-}
-
-function takes({ pathRegex, methods, headers }: HTTPMatch, request: Request): boolean {
-  const whole = (pattern: string, text: string) => RE2JS.compile(pattern).matches(text);
-  if (pathRegex !== undefined && !whole(pathRegex, request.path.replace(/\?.*/, ""))) return false;
-  if (methods.length > 0 && !methods.includes("*") && !methods.includes(request.method)) return false;
-  return headers.every(({ name, regex }) => {
-    const value = request.headers[name];
-    return value !== undefined && whole(regex, value);
-  });
 }
