@@ -1,7 +1,7 @@
 /** What verbs find out: proxies, policies, verifications, health. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { placeOf } from "../../../src/cli/cluster/proxy-place.ts";
 import { Bench, BUILT_IN, controller, member, namespace, pod, service } from "./heddle.ts";
 import type { Json } from "./fake-api.ts";
@@ -151,6 +151,48 @@ describe("proxy status", () => {
     const both = await bench.heddle(["proxy", "status", "--context", "test", "--mesh", "a"]);
     expect(both.code).toBe(2);
     expect(both.error).toMatch(/^--mesh is a mesh on this machine/);
+  });
+});
+
+describe("why", () => {
+  const why = async (from: string): Promise<{ code: number; answer: Json }> => {
+    const write = vi.spyOn(process.stdout, "write").mockImplementation((...args: unknown[]) => {
+      (args.at(-1) as () => void)();
+      return true;
+    });
+    try {
+      const { code } = await bench.heddle([
+        "why",
+        from,
+        "shop/store",
+        "GET",
+        "/buy",
+        "-o",
+        "json",
+        "--osm-namespace",
+        "osm-system",
+      ]);
+      return { code, answer: JSON.parse(write.mock.calls.map(([text]) => String(text)).join("")) as Json };
+    } finally {
+      write.mockRestore();
+    }
+  };
+
+  test("of a cluster: the objects that decide, with the resourceVersion", async () => {
+    const object = target("t", ["buyer"], [BOOKS]);
+    bench.api.put({ ...object, metadata: { ...(object["metadata"] as Json), resourceVersion: "42" } });
+    const allowed = await why("street/buyer");
+    expect([allowed.code, allowed.answer["verdict"]]).toEqual([0, "allowed"]);
+    const trail = allowed.answer["trail"] as Json[];
+    expect(trail.map(({ kind, name }) => `${String(kind)} ${String(name)}`)).toEqual([
+      "Service store",
+      "TrafficTarget t",
+      "HTTPRouteGroup books",
+    ]);
+    expect(trail[1]).toMatchObject({ resourceVersion: "42", path: "spec.rules[0]" });
+    const denied = await why("street/thief");
+    expect([denied.code, denied.answer["verdict"]]).toEqual([1, "denied"]);
+    expect(denied.answer["nearest"]).toMatchObject([{ name: "t", differs: [{ what: "source" }] }]);
   });
 });
 
