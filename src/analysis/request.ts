@@ -2,8 +2,8 @@
  * One HTTP request as the sidecars see it, and whether a match takes it: as Envoy's RE2, on bytes, against the whole text.
  * Knows no Service and no verdict.
  */
-import { RE2JS } from "re2js";
 import { asBytes } from "../lib/bytes.ts";
+import { matcher } from "../language/matcher.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { normalPath, withoutQuery } from "./normal-path.ts";
 
@@ -66,11 +66,13 @@ export interface Misfits {
 }
 
 interface Compiled {
-  readonly path: RE2JS | undefined;
+  readonly path: Matcher | undefined;
   /** Undefined: any. */
   readonly methods: ReadonlySet<string> | undefined;
-  readonly headers: readonly { readonly name: string; readonly as: string; readonly regex: RE2JS }[];
+  readonly headers: readonly { readonly name: string; readonly as: string; readonly matches: Matcher }[];
 }
+
+type Matcher = (text: string) => boolean;
 
 const compiled = new WeakMap<HTTPMatch, Compiled>();
 
@@ -80,12 +82,12 @@ function compile(match: HTTPMatch): Compiled {
   if (!made) {
     const { pathRegex, methods, headers } = match;
     made = {
-      path: pathRegex === undefined ? undefined : RE2JS.compile(asBytes(pathRegex)),
+      path: pathRegex === undefined ? undefined : matcher(pathRegex),
       methods: methods.length === 0 || methods.includes("*") ? undefined : new Set(methods),
       headers: headers.map(({ name, regex }) => ({
         name,
         as: name === "host" ? ":authority" : name,
-        regex: RE2JS.compile(asBytes(regex)),
+        matches: matcher(regex),
       })),
     };
     compiled.set(match, made);
@@ -97,20 +99,20 @@ function compile(match: HTTPMatch): Compiled {
 export function takes(match: HTTPMatch, { method, path, headers }: Seen): boolean {
   const wanted = compile(match);
   if (wanted.methods && !wanted.methods.has(method)) return false;
-  if (wanted.path && !wanted.path.matches(path)) return false;
-  return wanted.headers.every(({ as, regex }) => {
+  if (wanted.path && !wanted.path(path)) return false;
+  return wanted.headers.every(({ as, matches }) => {
     const value = headers.get(as);
-    return value !== undefined && regex.matches(value);
+    return value !== undefined && matches(value);
   });
 }
 
 export function misfitsOf(match: HTTPMatch, { method, path, headers }: Seen): Misfits {
   const wanted = compile(match);
   return {
-    path: wanted.path !== undefined && !wanted.path.matches(path),
+    path: wanted.path !== undefined && !wanted.path(path),
     method: wanted.methods !== undefined && !wanted.methods.has(method),
     headers: wanted.headers
-      .filter(({ as, regex }) => !regex.matches(headers.get(as) ?? "") || !headers.has(as))
+      .filter(({ as, matches }) => !matches(headers.get(as) ?? "") || !headers.has(as))
       .map(({ name }) => name),
   };
 }

@@ -6,7 +6,8 @@ import { asBytes } from "../lib/bytes.ts";
 import { ignoresCase, namesScript, STANDS_FOR, withStandIns } from "./folding.ts";
 
 /**
- * Whether a text matches the pattern as a whole. The text has one character a byte (`asBytes`).
+ * Whether a text matches the pattern as a whole. The text has one character a byte (`asBytes`). Inexact in one case, which `Languages`
+ * refuses: letters beyond ASCII, in a pattern that ignores case and names the script `Latin`.
  * @param pattern - as its user wrote it
  * @throws RE2JSSyntaxException for a pattern that RE2 rejects
  */

@@ -1,0 +1,21 @@
+/** One request against one match, on bytes. */
+import { expect, test } from "vitest";
+import { seenOf, takes } from "../../../src/analysis/request.ts";
+
+const asks = (regex: string) => ({ name: "m", methods: [], headers: [{ name: "x", regex }] });
+const seen = (value: string) => ({ method: "GET", path: "/", headers: new Map([["x", value]]) });
+
+test("row 13: a header's case is ignored as Envoy ignores it, of ASCII letters only", () => {
+  expect(takes(asks("(?i)CAFé"), seen("caf\xc3\xa9"))).toBe(true);
+  // The byte E3 is the other case of C3 in Latin-1.
+  expect(takes(asks("(?i)CAFé"), seen("caf\xe3\xa9"))).toBe(false);
+  expect(takes(asks("(?i)CAFé"), seen("caf\xc3\x89"))).toBe(false);
+});
+
+test("row 13: what its sender writes is matched as UTF-8", () => {
+  const request = { method: "GET", path: "/", headers: [["X", "é"]] as const };
+  const bytes = seenOf(request, "api");
+  expect(bytes && takes(asks(".."), bytes)).toBe(true);
+  expect(bytes && takes(asks("é"), bytes)).toBe(true);
+  expect(bytes && takes(asks("."), bytes)).toBe(false);
+});
