@@ -8,7 +8,7 @@ import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
 import { changedDestinations, type ServicePort } from "./plan.ts";
-import { allowedAt, connects, letBy, routesTaken } from "./relation.ts";
+import { allowedAt, letBy, looksAtRequests, routesTaken } from "./relation.ts";
 import type { Request, Requests, RequestSet } from "./requests.ts";
 import { waysOf, type Ground, type Server } from "./ways.ts";
 
@@ -100,11 +100,10 @@ function reached(requests: Requests, ground: Ground, from: Identity, to: Service
   let set = requests.none;
   for (const way of found.kind === "ways" ? found.ways : []) {
     if (!way.known) continue;
-    if (way.port.protocol === "http") hosts.push(...hostsOf(from, way, destination));
+    if (looksAtRequests(way)) hosts.push(...hostsOf(from, way, destination));
     for (const { route, taken } of routesTaken(requests, way, from, destination)) {
       for (const server of route?.backends.flatMap((b) => b.servers) ?? []) {
         if (!server.inbound?.services.includes(service)) continue;
-        if (way.port.protocol !== "http" && !connects(requests, server, from)) continue;
         servers.push(server);
         set = requests.union(set, requests.intersection(taken, letBy(requests, server, from)));
       }

@@ -6,7 +6,7 @@ import type { InboundPort, Mesh } from "../policy/ir.ts";
 import { namespaceOf, type Identity, type ServiceName } from "../world/names.ts";
 import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
 import { knownTo } from "./pods.ts";
-import { relationOf, sameAnswer, type Answer, type Case } from "./relation.ts";
+import { looksAtRequests, relationOf, sameAnswer, type Answer, type Case } from "./relation.ts";
 import { hostsOf } from "./authority.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
@@ -195,7 +195,7 @@ function* changes(
 function httpHosts(ground: Ground, from: Identity, to: Destination): readonly string[] {
   const found = waysOf(ground, { kind: "account", identity: from }, to);
   if (found.kind !== "ways") return [];
-  return found.ways.filter((way) => way.port.protocol === "http").flatMap((way) => hostsOf(from, way, to));
+  return found.ways.filter(looksAtRequests).flatMap((way) => hostsOf(from, way, to));
 }
 
 function changeOf(before: Answer, after: Answer): Change {

@@ -8,7 +8,7 @@ import { hostsOf } from "./authority.ts";
 import { admittedAt, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
-import { connects, letBy, relationOf, routesTaken, type Share, type Verdict } from "./relation.ts";
+import { letBy, looksAtRequests, relationOf, routesTaken, type Share, type Verdict } from "./relation.ts";
 import type { Request, Requests, RequestSet } from "./requests.ts";
 import { isIn, scopeOf, type Scope } from "./scope.ts";
 import { waysOf, type Destination, type Ground, type Server } from "./ways.ts";
@@ -121,13 +121,14 @@ function letThrough(
 ): Counterexample | undefined {
   const found = waysOf(ground, { kind: "account", identity: from }, to);
   for (const way of found.kind === "ways" ? found.ways : []) {
-    const http = way.port.protocol === "http";
-    // A connection has no parts: only an invariant about everything is about it.
-    if (!way.known || (!http && requestsOnly)) continue;
+    if (!way.known) continue;
     for (const { route, taken } of routesTaken(requests, way, from, to)) {
       for (const server of route?.backends.flatMap((b) => b.servers.filter((one) => isIn(scope, one))) ?? []) {
+        const http = way.port.protocol === "http" || server.inbound?.protocol === "http";
+        // A connection has no parts: only an invariant about everything is about it.
+        if (!http && requestsOnly) continue;
         const broken = requests.intersection(requests.intersection(taken, letBy(requests, server, from)), set);
-        if (requests.isEmpty(broken) || (!http && !connects(requests, server, from))) continue;
+        if (requests.isEmpty(broken)) continue;
         const request = http ? requests.witness(broken, hostsOf(from, way, to)) : undefined;
         const answer = answerTo(requests, ground, from, to, request);
         const rules = decidedBy(requests, [server], from, request);
@@ -154,7 +155,7 @@ function proveAlways(
       if ((protocol === "http") !== (wanted !== undefined)) continue;
       for (const from of scope.clients) {
         asked++;
-        const broken = refused(requests, ground, from, { kind: "service", service, port }, set);
+        const broken = refused(requests, ground, from, { kind: "service", service, port }, set, !wanted);
         if (broken) return { result: "refuted", counterexample: broken };
       }
     }
@@ -170,17 +171,21 @@ function refused(
   from: Identity,
   to: Destination,
   set: RequestSet,
+  connections: boolean,
 ): Counterexample | undefined {
   const found = waysOf(ground, { kind: "account", identity: from }, to);
-  const ways = found.kind === "ways" ? found.ways.filter((way) => way.port.protocol === "http") : [];
+  // A server that takes a TCP port's connection for HTTP answers what is none.
+  const speaks = ({ inbound }: Server): boolean => !connections || inbound?.protocol !== "http";
+  const ways = found.kind === "ways" ? found.ways.filter(looksAtRequests) : [];
   for (const { requests: alike, answer, servers } of relationOf(requests, ground, from, to)) {
-    if (answer.verdict === "allowed" && answer.shares.every((share) => share.lets === "each")) continue;
+    if (answer.verdict === "allowed" && answer.shares.every((share) => share.lets === "each") && servers.every(speaks))
+      continue;
     const broken = requests.intersection(alike, set);
     if (requests.isEmpty(broken)) continue;
     const hosts = ways.flatMap((way) => hostsOf(from, way, to));
-    const request = hosts.length > 0 ? requests.witness(broken, hosts) : undefined;
+    const request = hosts.length > 0 && !connections ? requests.witness(broken, hosts) : undefined;
     const lets = (server: Server): boolean =>
-      !requests.isEmpty(requests.intersection(broken, letBy(requests, server, from)));
+      speaks(server) && !requests.isEmpty(requests.intersection(broken, letBy(requests, server, from)));
     const refusing = servers.filter((server) => !lets(server)).flatMap((server) => server.pods);
     const { verdict, shares } = answer;
     return {

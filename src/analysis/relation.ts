@@ -73,13 +73,17 @@ const everything = (requests: Requests, verdict: Verdict): readonly Case[] => [
 function casesOfWay(requests: Requests, way: Way, client: Identity, to: Destination): readonly Case[] {
   if (!way.known) return everything(requests, "denied");
   const routes = routesTaken(requests, way, client, to);
-  if (way.port.protocol === "http")
-    return routes.flatMap(({ route, taken }) => casesOf(requests, route, taken, client));
-  // Connections have no parts: all of them are one case.
-  const [only] = routes;
-  if (!only?.route) return everything(requests, "not-routed");
-  return [answered(only.route, requests.all, (server) => connects(requests, server, client))];
+  if (routes.length === 0) return everything(requests, "not-routed");
+  return routes.flatMap(({ route, taken }) => casesOf(requests, route, taken, client));
 }
+
+/**
+ * Whether calls of this way are looked at request by request: by the client's sidecar, or by a server's that takes a TCP port's connection for
+ * HTTP. Where neither does, only connections count.
+ */
+export const looksAtRequests = ({ port, routes }: Way): boolean =>
+  port.protocol === "http" ||
+  routes.some(({ backends }) => backends.some((b) => b.servers.some(({ inbound }) => inbound?.protocol === "http")));
 
 function combined(requests: Requests, some: readonly Case[], others: readonly Case[]): readonly Case[] {
   return some.flatMap((a) =>
@@ -164,10 +168,6 @@ function casesOf(requests: Requests, route: RouteWay | undefined, taken: Request
 /** What a server lets through. Pods without a sidecar speak no TLS of the mesh, so nothing reaches them. */
 export const letBy = (requests: Requests, { inbound }: Server, client: Identity): RequestSet =>
   inbound ? allowedAt(requests, inbound, client) : requests.none;
-
-/** Whether a server takes the client's connections. One that speaks HTTP answers what is none. */
-export const connects = (requests: Requests, server: Server, client: Identity): boolean =>
-  server.inbound?.protocol !== "http" && letBy(requests, server, client) !== requests.none;
 
 function answered({ route, backends }: RouteWay, set: RequestSet, lets: (server: Server) => boolean): Case {
   const sum = backends.reduce((total, { backend }) => total + backend.weight, 0);
