@@ -3,6 +3,7 @@
  * left it, as soon as no pod there has a sidecar. Knows namespaces and pods as the world has them.
  */
 import { realClock } from "../lib/settle.ts";
+import { isRaw } from "../manifest/reader.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { isNotFound } from "../sources/kubernetes/errors.ts";
@@ -38,25 +39,24 @@ const LAPS = 60;
 /** Runs until the signal. */
 export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): Promise<void> {
   const { log, store, ready } = options;
-  /** Namespaces with a copy, as far as this replica knows. */
-  const there = new Set<string>();
+  /** What the copy of a namespace says, as far as this replica knows. */
+  let there = new Map<string, string>();
   const failed = (what: string, namespace: string, error: unknown): void => {
     if (!signal.aborted && !isNotFound(error))
       log.warn(`could not ${what} the CA's certificate`, { namespace, error: String(error) });
   };
   for (let lap = 0; !signal.aborted; lap++) {
     const { world } = store;
-    const renew = lap % LAPS === 0;
-    if (renew) for (const namespace of await copies(options, signal)) there.add(namespace);
+    if (lap % LAPS === 0) there = (await copies(options, signal)) ?? there;
     for (const namespace of members(world)) {
       if (signal.aborted) return;
-      if (there.has(namespace) && !renew) continue;
+      if (there.get(namespace) === options.certificate) continue;
       await write(options, namespace, signal).then(
-        () => there.add(namespace),
+        () => there.set(namespace, options.certificate),
         (error: unknown) => failed("write", namespace, error),
       );
     }
-    for (const namespace of ready() ? [...there] : []) {
+    for (const namespace of ready() ? [...there.keys()] : []) {
       if (signal.aborted) return;
       if (inUse(world, namespace)) continue;
       await options.client.delete(CONFIG_MAPS, { namespace, name: options.name }, signal).then(
@@ -86,29 +86,35 @@ async function write(
   await client.apply(CONFIG_MAPS, object, { manager, force: true }, signal);
 }
 
-/** Namespaces that have a copy of ours, whoever wrote it. None when the API server does not say. */
-async function copies({ client, log, name }: CaSpreadOptions, signal: AbortSignal): Promise<string[]> {
+/** Undefined when the API server does not say. */
+async function copies(
+  { client, log, name }: CaSpreadOptions,
+  signal: AbortSignal,
+): Promise<Map<string, string> | undefined> {
   try {
     return await copiesOf(client, name, signal);
   } catch (error) {
     if (!signal.aborted)
       log.warn("could not look which namespaces have the CA's certificate", { error: String(error) });
-    return [];
+    return undefined;
   }
 }
 
-/** Of the whole cluster. Takes the right to list ConfigMaps of that name only. */
+/** Namespace → certificate, of all copies of ours in the cluster, whoever wrote them. Takes the right to list ConfigMaps of that name only. */
 export async function copiesOf(
   client: Pick<KubernetesClient, "list">,
   name: string,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<Map<string, string>> {
   const [label] = Object.entries(COPY_LABELS);
-  const found: string[] = [];
+  const found = new Map<string, string>();
   for (let next = ""; ;) {
     const options = { fieldSelector: `metadata.name=${name}`, labelSelector: label?.join("="), limit: 500, next };
     const page = await client.list(CONFIG_MAPS, options, signal);
-    for (const item of page.items) found.push(metadataOf(item, "namespace"));
+    for (const item of page.items) {
+      const certificate = isRaw(item["data"]) ? item["data"]["ca.crt"] : undefined;
+      found.set(metadataOf(item, "namespace"), typeof certificate === "string" ? certificate : "");
+    }
     next = page.next;
     if (next === "") return found;
   }

@@ -32,9 +32,9 @@ export async function cleanup(
   // What cannot be listed cannot be removed either; the rest can.
   const copies = await copiesOf(client, caConfigMap, signal).catch((error: unknown) => {
     failed.push(`copies of the CA's certificate: ${String(error)}`);
-    return [];
+    return new Map<string, string>();
   });
-  for (const namespace of copies) await remove(CONFIG_MAPS, { namespace, name: caConfigMap });
+  for (const namespace of copies.keys()) await remove(CONFIG_MAPS, { namespace, name: caConfigMap });
   await remove(MESH_CONFIGS, { namespace, name: MESH_CONFIG });
   await remove(LEASES, { namespace, name: "heddle-controller" });
   await remove(SECRETS, { namespace, name: caSecret });
