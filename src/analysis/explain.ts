@@ -196,7 +196,8 @@ function byAuthority(
   const found = named(ground.mesh, identity, port, withoutDot(given));
   const [way] = direct.kind === "ways" ? direct.ways : [];
   // One whose Service the client does not know is refused as any other; who reads the answer is told about that Service.
-  if (!found) return way?.known ? { stop: { kind: "denied", reason: "unknown-host", authority: given } } : undefined;
+  const known = way?.known ?? (direct.kind === "not-routed" && ground.mesh.settings.permissive);
+  if (!found) return known ? { stop: { kind: "denied", reason: "unknown-host", authority: given } } : undefined;
   const { service, by } = found;
   const own = call.destination.kind === "service" ? "service" : "pods";
   if (service === way?.service && by === own) return undefined;
