@@ -96,6 +96,8 @@ const deployment = ({ name, account, script, env = {}, namespace = SHOP }: Workl
             command: ["node", "-e", script],
             env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
             ports: [{ containerPort: 8080 }],
+            // Of those whom nobody calls: a busy machine takes no server away.
+            ...(script === CALLER ? { readinessProbe: { tcpSocket: { port: CONTROL }, periodSeconds: 1 } } : {}),
           },
         ],
       },

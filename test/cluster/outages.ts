@@ -22,6 +22,7 @@ export function outages(open: () => Market): void {
       await shop.go();
     });
     afterEach(async () => {
+      await shop.traffic(30);
       const { counts, failures } = await shop.counted();
       expect(failures).toEqual([]);
       expect(counts["200"]).toBeGreaterThan(20);

@@ -188,15 +188,15 @@ export function tokens(open: () => Market): void {
         };
         return { certificate: (await signCertificate(template, signer)).pem, privateKey: privateKey.revealPem() };
       };
-      const [served, foreign, none, workload, lying] = await dial(
+      // Alone, as a newer stream of the same proxy would take over.
+      expect(await dial(15128, await certificate(sidecar(ghostId(), "buyer")))).toEqual([{ served: true }]);
+      const [foreign, none, workload, lying] = await dial(
         15128,
-        await certificate(sidecar(ghostId(), "buyer")),
         await certificate(sidecar(ghostId(), "buyer"), evil),
         bearer(await ofGhost()),
         await certificate(`buyer.${SHOP}.${DOMAIN}`),
         { ...(await certificate(sidecar(ghostId(), "buyer"))), node: sidecar(ghostId(), "store") },
       );
-      expect(served).toEqual({ served: true });
       expect([foreign?.code, none?.code]).toEqual([Status.UNAVAILABLE, Status.UNAVAILABLE]);
       expect(workload).toMatchObject({
         code: Status.UNAUTHENTICATED,
