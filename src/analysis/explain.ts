@@ -102,16 +102,20 @@ export function explain(ground: Ground, call: Call): Explanation {
   const { client, destination, request } = call;
   const nothing = { call, unknown: false, taken: [] };
   const direct = waysOf(ground, client, destination);
+  const given = request && authorityOf(request);
+  const strange =
+    given !== undefined &&
+    client.kind === "account" &&
+    !named(ground.mesh, client.identity, destination.port, withoutDot(given));
   const stopped = (
     stop: Stop,
     service = destination.kind === "service" ? destination.service : undefined,
   ): Explanation => {
     if (stop.kind === "not-in-mesh") return { ...nothing, verdict: stop.kind, stop };
     const refusal = clientRefusal(ground.mesh, destination.port, request);
-    // Its sidecar knows the way (in permissive mode, of everything), and nobody is there.
-    const routed = service && ground.mesh.services.get(service)?.ports.some((p) => p.port === destination.port);
-    const lost =
-      stop.reason === "other-address" || (stop.reason === "no-pods" && ground.mesh.settings.permissive && routed);
+    const empty = stop.reason === "no-pods" ? emptyWay(ground.mesh, service, destination.port) : undefined;
+    if (empty === "tcp") return { ...nothing, verdict: stop.kind, stop, answer: "closed" };
+    const lost = stop.reason === "other-address" || (empty === "http" && !strange);
     return { ...nothing, verdict: stop.kind, stop, answer: lost && refusal === 403 ? 503 : refusal };
   };
   if (client.kind === "outside" || direct.kind === "denied")
@@ -144,6 +148,21 @@ export function explain(ground: Ground, call: Call): Explanation {
           ? 400
           : refusalOf(http, taken),
   };
+}
+
+/**
+ * What the client's sidecar takes calls for that it knows a way for and nobody at its end: in permissive mode it knows one to every Service.
+ * A TCP chain it has for virtual IPs only: a headless Service without pods has no address.
+ */
+function emptyWay(
+  { services, settings }: Mesh,
+  name: ServiceName | undefined,
+  number: number,
+): "http" | "tcp" | undefined {
+  const service = settings.permissive && name !== undefined ? services.get(name) : undefined;
+  const port = service?.ports.find((p) => p.port === number);
+  if (port?.protocol === "http") return "http";
+  return port && !service?.headless ? "tcp" : undefined;
 }
 
 /** What a caller sees of its own sidecar's refusal. Ports on which no Service of the mesh speaks TCP are listened to for HTTP. */
@@ -193,15 +212,18 @@ function byAuthority(
   const { port } = call.destination;
   if (given === undefined || !ground.mesh.httpPorts.includes(port)) return undefined;
   if (direct.kind === "ways" && direct.ways.some(hasChain)) return undefined;
+  const called = call.destination.kind === "service" ? call.destination.service : undefined;
+  if (direct.kind === "not-routed" && direct.reason === "no-pods" && emptyWay(ground.mesh, called, port) === "tcp")
+    return undefined;
   const found = named(ground.mesh, identity, port, withoutDot(given));
   const [way] = direct.kind === "ways" ? direct.ways : [];
   // One whose Service the client does not know is refused as any other; who reads the answer is told about that Service.
   const known = way?.known ?? (direct.kind === "not-routed" && ground.mesh.settings.permissive);
   if (!found) return known ? { stop: { kind: "denied", reason: "unknown-host", authority: given } } : undefined;
   const { service, by } = found;
-  const own = call.destination.kind === "service" ? "service" : "pods";
-  if (service === way?.service && by === own) return undefined;
-  const redirected = service === way?.service ? {} : { redirected: service.name };
+  const own = called === undefined ? "pods" : "service";
+  if (by === own && (service === way?.service || service.name === called)) return undefined;
+  const redirected = service === way?.service || service.name === called ? {} : { redirected: service.name };
   // Connections to a headless Service keep their address, which is not one of its pods'.
   if (service !== way?.service && service.headless)
     return { stop: { kind: "denied", reason: "other-address", authority: given } };

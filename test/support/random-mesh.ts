@@ -178,7 +178,7 @@ const HEADERS = [
 const match = fc.record({
   path: fc.option(fc.constantFrom(...PATTERNS), { nil: undefined, freq: 2 }),
   methods: fc.option(some([...METHODS.slice(0, 4), "*", "get"], 2), { nil: undefined, freq: 2 }),
-  headers: fc.option(some(HEADERS, 2), { nil: undefined, freq: 1 }),
+  headers: fc.option(some(HEADERS, 2), { nil: undefined, freq: 2 }),
 });
 
 const groups: fc.Arbitrary<Raw[]> = fc
@@ -231,7 +231,7 @@ const rule = fc.oneof(
     arbitrary: fc
       .record({
         name: fc.constantFrom("g1", "g1", "g2", "none"),
-        matches: fc.option(some(["m0", "m1", "m2", "m9"], 2), { freq: 1, nil: undefined }),
+        matches: fc.option(some(["m0", "m1", "m2", "m9"], 2), { freq: 2, nil: undefined }),
       })
       .map(({ name, matches }) => ({ kind: "HTTPRouteGroup", name, ...(matches === undefined ? {} : { matches }) })),
   },
@@ -282,7 +282,7 @@ const splits: fc.Arbitrary<Raw[]> = fc
         }),
         { minLength: 1, maxLength: 3, selector: ({ service }) => service },
       ),
-      matches: fc.option(some(["g1", "g2", "none"], 2, 1), { nil: undefined, freq: 1 }),
+      matches: fc.option(some(["g1", "g2", "none"], 2, 1), { nil: undefined, freq: 2 }),
     }),
     { maxLength: 2 },
   )

@@ -260,4 +260,30 @@ describe("denied", () => {
     const ground = of(api, group, web, split("a/s", { service: "api", backends: { api: 0 } }));
     expect(ask(ground, "a/web", "a/api", "GET /buy/a")).toMatchObject({ verdict: "not-routed", answer: 503 });
   });
+
+  describe("row 1: in permissive mode, to a Service without pods", () => {
+    const permissive = meshConfig({ permissive: true });
+    const empty = (name: string) => service("a/empty", { selector: { app: "nobody" }, ports: [{ port: 80, name }] });
+
+    test("with 503, where the request names a Service of this port", () => {
+      const ground = of(api, permissive, empty("http-x"));
+      const nobody = { verdict: "not-routed", stop: { reason: "no-pods" } };
+      expect(ask(ground, "a/web", "a/empty", "GET /")).toMatchObject({ ...nobody, answer: 503 });
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "empty.a"]])).toMatchObject({ ...nobody, answer: 503 });
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "x.y"]])).toMatchObject({ ...nobody, answer: 403 });
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "empty.a"]]).redirected).toBeUndefined();
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "api"]])).toMatchObject({
+        verdict: "allowed",
+        redirected: "a/api",
+      });
+    });
+
+    test("by a closed connection on TCP, whatever a request names", () => {
+      const ground = of(api, permissive, empty("tcp-x"));
+      const closed = { verdict: "not-routed", stop: { reason: "no-pods" }, answer: "closed" };
+      expect(ask(ground, "a/web", "a/empty", "GET /")).toMatchObject(closed);
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "api"]])).toMatchObject(closed);
+      expect(ask(ground, "a/web", "a/empty")).toMatchObject(closed);
+    });
+  });
 });
