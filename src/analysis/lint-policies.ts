@@ -3,7 +3,7 @@
  */
 import { grantOf, type Grant } from "../policy/access.ts";
 import type { RouteMatch } from "../policy/ir.ts";
-import { routesOf } from "../policy/routes.ts";
+import { routesOf, writtenMatch } from "../policy/routes.ts";
 import type { HTTPRouteGroup, Problem, TrafficSplit, TrafficTarget } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 
@@ -40,13 +40,13 @@ export function policiesOf({ tables }: World): Policies[] {
 /** The usable matches of a group. */
 export const usable = (group: HTTPRouteGroup): readonly RouteMatch[] => [...routesOf(group).matches.values()];
 
-/** Where a match stands: the last one of a name counts. */
+/** Where a match stands. */
 export function placeOf(match: RouteMatch, { groups }: Policies, field = ""): Pick<Problem, "object" | "path"> {
   const name = match.group.slice(match.group.indexOf("/") + 1);
-  const index = groups.get(name)?.matches.findLastIndex((m) => m.name === match.name) ?? 0;
+  const where = writtenMatch(groups.get(name), match.name)?.where ?? "";
   const namespace = match.group.slice(0, match.group.indexOf("/"));
   return {
     object: { kind: "HTTPRouteGroup", namespace, name },
-    path: `spec.matches[${index}]${field === "" ? "" : `.${field}`}`,
+    path: `${where}${field === "" ? "" : `.${field}`}`,
   };
 }

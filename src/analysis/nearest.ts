@@ -3,7 +3,7 @@
  * a rule that is broken or in the wrong namespace is in no Mesh; what they mean is never decided here, only named. Pure.
  */
 import { destinationOf } from "../policy/access.ts";
-import { routesOf } from "../policy/routes.ts";
+import { routesOf, writtenMatch } from "../policy/routes.ts";
 import { identity as identityOf, localName, namespaceOf, type Identity } from "../world/names.ts";
 import type { HTTPMatch, ObjectRef, RuleRef, TrafficTarget } from "../world/types.ts";
 import { all, type World } from "../world/world.ts";
@@ -161,20 +161,24 @@ function* ruleMisses(
   const { matches } = routesOf(group);
   const wanted = rule.matches.length === 0 ? [...new Set(group.matches.map((m) => m.name))] : rule.matches;
   for (const name of wanted) {
-    const at = group.matches.findLastIndex((m) => m.name === name);
-    const where = { object: refTo("HTTPRouteGroup", `${namespace}/${rule.name}`), path: `spec.matches[${at}]`, name };
+    const written = writtenMatch(group, name);
+    const where = written && {
+      object: refTo("HTTPRouteGroup", `${namespace}/${rule.name}`),
+      path: written.where,
+      name,
+    };
     const match = matches.get(name);
     if (!match) {
       const says =
-        at < 0
+        where === undefined
           ? `HTTPRouteGroup ${rule.name} had a match ${name}`
           : `match ${name} of HTTPRouteGroup ${rule.name} were usable`;
-      yield { ...broken(says), ...(at < 0 ? {} : { match: where }) };
+      yield { ...broken(says), ...(where ? { match: where } : {}) };
       continue;
     }
     const { differs, fits } = requestDifferences(match, seen, http);
     yield {
-      match: where,
+      ...(where ? { match: where } : {}),
       fits,
       differs: [...portDifference(target, server), ...limited(target, server, http), ...differs],
     };

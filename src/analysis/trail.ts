@@ -2,6 +2,7 @@
  * An explanation → the objects that decided, in order, each with what it said: the trail. Pure; places in files are for others to add.
  */
 import type { Backend, RouteMatch, Rule, SplitRoute } from "../policy/ir.ts";
+import { writtenMatch } from "../policy/routes.ts";
 import { localName, namespaceOf, type Identity } from "../world/names.ts";
 import type { HTTPMatch, ObjectRef, TrafficTarget } from "../world/types.ts";
 import { lets, type Explanation, type Share, type Taken } from "./explain.ts";
@@ -109,13 +110,12 @@ function ruleSteps(
   };
   if (match) {
     const group = refTo("HTTPRouteGroup", match.group);
-    const list = world.tables.HTTPRouteGroup.get(group.namespace)?.get(group.name)?.matches ?? [];
-    const at = list.findLastIndex((one) => one.name === match.name);
+    const written = writtenMatch(world.tables.HTTPRouteGroup.get(group.namespace)?.get(group.name), match.name);
     return [
       step,
       {
         object: group,
-        path: `spec.matches[${Math.max(0, at)}]`,
+        path: written?.where ?? "",
         says: `match ${match.name} fits: ${matchText(match)}`,
       },
     ];

@@ -3,7 +3,7 @@
  *
  * Where an empty list means "all", a list that lost its last entry to a mistake takes what holds it with it.
  */
-import type { HTTPMatch, HTTPRouteGroup, TCPRoute, UDPRoute } from "../world/types.ts";
+import type { HTTPMatch, HTTPRouteGroup, TCPRoute, UDPRoute, WrittenMatch } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
 import { at, type Raw, type Reader } from "./reader.ts";
@@ -27,7 +27,7 @@ export function httpRouteGroup(reader: Reader, object: Raw, place: Place): HTTPR
   return { namespace: place.namespace, name: place.name, matches };
 }
 
-function httpMatch(reader: Reader, entry: unknown, path: string, withHeaders: boolean): HTTPMatch | undefined {
+function httpMatch(reader: Reader, entry: unknown, path: string, withHeaders: boolean): WrittenMatch | undefined {
   const then = "this match opens nothing";
   const raw = reader.map(entry, path, then);
   const known = ["name", "pathRegex", "methods", ...(withHeaders ? ["headers"] : [])];
@@ -39,7 +39,7 @@ function httpMatch(reader: Reader, entry: unknown, path: string, withHeaders: bo
   const headers = raw["headers"] === undefined ? [] : headersOf(reader, raw["headers"], at(path, "headers"), then);
   if (name === undefined || pathRegex === undefined || !methods || !headers) return undefined;
   // OSM and the Go types of SMI cannot tell "" from absent: both mean any path.
-  return { name, ...(pathRegex === "" ? {} : { pathRegex }), methods, headers };
+  return { name, where: path, ...(pathRegex === "" ? {} : { pathRegex }), methods, headers };
 }
 
 function methodsOf(reader: Reader, value: unknown, path: string, then: string): string[] | undefined {

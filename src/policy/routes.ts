@@ -1,7 +1,7 @@
 /**
  * HTTPRouteGroups → matches that are known to be good: every regular expression is one that RE2 accepts.
  */
-import type { HTTPMatch, HTTPRouteGroup, Problem } from "../world/types.ts";
+import type { HTTPMatch, HTTPRouteGroup, Problem, WrittenMatch } from "../world/types.ts";
 import type { RouteMatch } from "./ir.ts";
 import { fault, hint } from "./problem.ts";
 import { regexFault } from "./regex.ts";
@@ -23,6 +23,10 @@ export function routesOf(group: HTTPRouteGroup): Routes {
   return routes;
 }
 
+/** The match of this name as it was written. OSM's reading: of several matches of one name, the last one counts. */
+export const writtenMatch = (group: HTTPRouteGroup | undefined, name: string): WrittenMatch | undefined =>
+  group?.matches.findLast((match) => match.name === name);
+
 /** Enough of a pattern to know it again. */
 const shown = (pattern: string): string =>
   JSON.stringify(pattern.length > 100 ? `${pattern.slice(0, 100).toWellFormed()}…` : pattern);
@@ -32,23 +36,24 @@ function readGroup(group: HTTPRouteGroup): Routes {
   const broken = new Set<string>();
   const problems: Problem[] = [];
   const name = `${group.namespace}/${group.name}`;
-  for (const [i, match] of group.matches.entries()) {
+  for (const written of group.matches) {
+    // The Mesh does not know where its matches stood.
+    const { where, ...match } = written;
     const before = problems.length;
-    const last = group.matches.findLastIndex((m) => m.name === match.name);
-    if (last !== i) {
-      // OSM's reading: of several matches of one name, the last one counts.
-      const message = `spec.matches[${last}] has the name "${match.name}" too, and counts instead of this one, which opens nothing. Give it a name of its own.`;
-      problems.push(fault("duplicate", "HTTPRouteGroup", group, `spec.matches[${i}].name`, message));
+    const last = writtenMatch(group, match.name);
+    if (last && last !== written) {
+      const message = `${last.where} has the name "${match.name}" too, and counts instead of this one, which opens nothing. Give it a name of its own.`;
+      problems.push(fault("duplicate", "HTTPRouteGroup", group, `${where}.name`, message));
       continue;
     }
     checkRegexes(match, (path, pattern, why) => {
       const message = `${shown(pattern)} ${why}; match "${match.name}" opens nothing. Write it in RE2's syntax.`;
-      problems.push(fault("bad-regex", "HTTPRouteGroup", group, `spec.matches[${i}].${path}`, message));
+      problems.push(fault("bad-regex", "HTTPRouteGroup", group, `${where}.${path}`, message));
     });
     for (const [j, method] of match.methods.entries()) {
       if (method === method.toUpperCase()) continue;
       const message = `methods are compared exactly and requests have them in upper case: write ${method.toUpperCase()} instead of ${method}.`;
-      problems.push(hint("lowercase-method", "HTTPRouteGroup", group, `spec.matches[${i}].methods[${j}]`, message));
+      problems.push(hint("lowercase-method", "HTTPRouteGroup", group, `${where}.methods[${j}]`, message));
     }
     if (problems.slice(before).some((p) => p.severity === "error")) broken.add(match.name);
     else matches.set(match.name, Object.freeze({ ...match, group: name }));

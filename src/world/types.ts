@@ -209,7 +209,8 @@ export interface RuleRef {
 export interface HTTPRouteGroup {
   readonly namespace: string;
   readonly name: string;
-  readonly matches: readonly HTTPMatch[];
+  /** Those that could be read. */
+  readonly matches: readonly WrittenMatch[];
 }
 
 /** One match: all that is given must hold (AND). */
@@ -221,6 +222,11 @@ export interface HTTPMatch {
   readonly methods: readonly string[];
   /** In order of name; names in lower case; value RE2 against the whole value. A name may stand there twice: both must match. */
   readonly headers: readonly { readonly name: string; readonly regex: string }[];
+}
+
+export interface WrittenMatch extends HTTPMatch {
+  /** Where it stands in its group, as `Problem.path`: a match before it may not have been readable, and before v1alpha3 there was no `spec`. */
+  readonly where: string;
 }
 
 export interface TCPRoute {

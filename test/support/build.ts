@@ -201,7 +201,10 @@ export function routeGroup(full: string, matches: readonly (Partial<HTTPMatch> &
   return {
     kind: "HTTPRouteGroup",
     ...place,
-    value: { ...place, matches: matches.map((m) => ({ methods: [], headers: [], ...m })) },
+    value: {
+      ...place,
+      matches: matches.map((m, i) => ({ where: `spec.matches[${i}]`, methods: [], headers: [], ...m })),
+    },
   };
 }
 

@@ -88,6 +88,37 @@ spec: {selector: {app: nobody}, ports: [{name: http, port: 80}]}
     expect(lines.at(-1)).toBe("2 errors and 2 hints. What they mean: docs/problems.md");
   });
 
+  test.each([
+    ["v1alpha4", "spec:\n  matches:", 13],
+    ["v1alpha2", "matches:", 12],
+  ])("after a match that could not be read, a Problem stands at its own match (%s)", async (version, matches, line) => {
+    const text = `apiVersion: specs.smi-spec.io/${version}
+kind: HTTPRouteGroup
+metadata:
+  name: unused
+  namespace: shop
+${matches}
+  - name: odd
+    pathregex: /a
+  - name: twice
+  - name: twice
+    methods: [get]
+    pathRegex: (
+`;
+    const { out } = await lint({ "odd.yaml": text }, { output: "json" });
+    const path = (end: string) => `${matches.startsWith("spec") ? "spec." : ""}matches[${end}`;
+    expect(JSON.parse(out)).toEqual(
+      [
+        ["unused-route", "", 1],
+        ["unknown-field", path("0].pathregex"), line - 4],
+        ["duplicate", path("1].name"), line - 3],
+        ["lowercase-method", path("2].methods[0]"), line - 1],
+        ["bad-regex", path("2].pathRegex"), line],
+      ].map(([code, where, number]) => expect.objectContaining({ code, path: where, line: number }) as unknown),
+    );
+    expect(out).toContain(`${path("2]")} has the name`);
+  });
+
   test("as JSON: the Problems themselves", async () => {
     const { code, out } = await lint({ "empty.yaml": EMPTY }, { output: "json" });
     expect(code).toBe(3);

@@ -152,8 +152,8 @@ describe("HTTPRouteGroup", () => {
   test("row 12: what is left out, or empty, is no restriction", () => {
     expect(value(routes('spec: {matches: [{name: m}, {name: n, pathRegex: "", methods: []}]}'))).toMatchObject({
       matches: [
-        { name: "m", methods: [], headers: [] },
-        { name: "n", methods: [], headers: [] },
+        { name: "m", where: "spec.matches[0]", methods: [], headers: [] },
+        { name: "n", where: "spec.matches[1]", methods: [], headers: [] },
       ],
     });
   });
@@ -172,7 +172,14 @@ describe("HTTPRouteGroup", () => {
   ])("%s never widens: the match opens nothing, the next one stands", ([field, problem]) => {
     const decoded = routes(`spec: {matches: [{name: m, ${field}}, {name: fine}]}`);
     expect(said(decoded)).toEqual([problem]);
-    expect(value(decoded)).toMatchObject({ matches: [{ name: "fine" }] });
+    // It is still the second one of the group.
+    expect(value(decoded)).toMatchObject({ matches: [{ name: "fine", where: "spec.matches[1]" }] });
+  });
+
+  test("before v1alpha3 matches stand at the top", () => {
+    expect(value(routes("matches: [{name: m, x: 1}, {name: fine}]", "v1alpha2"))).toMatchObject({
+      matches: [{ name: "fine", where: "matches[1]" }],
+    });
   });
 
   test("headers of v1alpha1 did not exist", () => {

@@ -33,15 +33,16 @@ const targetForm = {
 const inSpec = `spec: {destination: ${SA}, sources: ${SOURCES}, rules: ${RULES}}`;
 
 const plain = "{name: m, pathRegex: /a, methods: [GET]}";
-const plainForm = { name: "m", pathRegex: "/a", methods: ["GET"], headers: [] };
+const plainForm = { name: "m", where: "matches[0]", pathRegex: "/a", methods: ["GET"], headers: [] };
 const withHeaders =
   "[{name: m, headers: {User-Agent: .*Android.*, cookie: b}}, {name: n, headers: [{X-b: y}, {x-a: z}]}]";
-const headersForm = {
+const headersForm = (matches: string) => ({
   namespace: "ns",
   name: "x",
   matches: [
     {
       name: "m",
+      where: `${matches}[0]`,
       methods: [],
       headers: [
         { name: "cookie", regex: "b" },
@@ -50,6 +51,7 @@ const headersForm = {
     },
     {
       name: "n",
+      where: `${matches}[1]`,
       methods: [],
       headers: [
         { name: "x-a", regex: "z" },
@@ -57,7 +59,7 @@ const headersForm = {
       ],
     },
   ],
-};
+});
 
 const all = { namespace: "ns", name: "x", ports: [] };
 const anyPort: readonly [string, object][] = [
@@ -100,9 +102,9 @@ const TABLE: readonly Row[] = [
     group: "specs",
     forms: {
       v1alpha1: [`matches: [${plain}]`, { namespace: "ns", name: "x", matches: [plainForm] }],
-      v1alpha2: [`matches: ${withHeaders}`, headersForm],
-      v1alpha3: [`spec: {matches: ${withHeaders}}`, headersForm],
-      v1alpha4: [`spec: {matches: ${withHeaders}}`, headersForm],
+      v1alpha2: [`matches: ${withHeaders}`, headersForm("matches")],
+      v1alpha3: [`spec: {matches: ${withHeaders}}`, headersForm("spec.matches")],
+      v1alpha4: [`spec: {matches: ${withHeaders}}`, headersForm("spec.matches")],
     },
     foreign: {
       v1alpha1: [[`spec: {matches: [${plain}]}`, "unknown-field spec"]],
