@@ -206,9 +206,9 @@ function changeOf(before: Answer, after: Answer): Change {
   return refusing(before) === refusing(after) ? "moved" : "partly";
 }
 
-/** What two clients must have in common for their changes to be told as one. A Service has more names for those of its own namespace. */
+/** What two clients must have in common for their changes to be told as one. */
 const keyOf = (requests: Requests, { change, before, after, requests: set }: CallChange): string =>
-  JSON.stringify([change, before, after, requests.id(requests.anyAuthority(set))]);
+  JSON.stringify([change, before, after, requests.id(set)]);
 
 const ORDER: readonly Change[] = ["allowed", "denied", "partly", "moved"];
 

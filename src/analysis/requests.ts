@@ -142,12 +142,6 @@ export class Requests {
     });
   }
 
-  /** The same requests under any authority. */
-  anyAuthority({ boxes }: RequestSet): RequestSet {
-    const headers = (box: Box) => box.headers.filter((h) => h.name !== AUTHORITY);
-    return this.#set(this.#simple(boxes.flatMap((box) => this.#boxes.make(box.path, box.method, headers(box)) ?? [])));
-  }
-
   /** A number for each set: equal numbers are the same object. */
   id(set: RequestSet): number {
     return this.#ids.get(set) as number;

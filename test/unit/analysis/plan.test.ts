@@ -62,6 +62,21 @@ describe("access", () => {
     expect(calls[0]?.witness?.authority).toBe("store.shop");
   });
 
+  test("clients whose changes differ by the authority alone are told apart, each with a witness of its own", () => {
+    const all = (group: string) => [`HTTPRouteGroup ${group}`];
+    const short = routeGroup("shop/short", [{ name: "s", headers: [{ name: "host", regex: "store\\.shop" }] }]);
+    const every = routeGroup("shop/every", [{ name: "e" }]);
+    const [a, b] = grounds(
+      [...shop, short, every, target("shop/one", { to: "shop/store", from: ["web/buyer"], rules: all("short") })],
+      [target("shop/two", { to: "shop/store", from: ["web/buyer", "web/thief"], rules: all("every") })],
+    );
+    const { calls } = changedCalls(newRequests(), a, b);
+    expect(calls.map(({ from, witness }) => [...from, witness?.authority === "store.shop"])).toEqual([
+      ["web/buyer", false],
+      ["web/thief", true],
+    ]);
+  });
+
   test("a wider pattern: exactly what is new", () => {
     const wider = routeGroup("shop/routes", [
       { name: "read", methods: ["GET", "HEAD"], pathRegex: "/(books|music)/.*" },
