@@ -16,11 +16,11 @@ import { fromBytes } from "../../src/lib/bytes.ts";
 import { Languages } from "../../src/language/languages.ts";
 import { probes } from "../../src/language/probes.ts";
 import { Compiler } from "../../src/policy/compile.ts";
-import { regexFault } from "../../src/policy/regex.ts";
 import { podPort, selects } from "../../src/policy/services.ts";
 import { localName, namespaceOf, type Identity, type PodName } from "../../src/world/names.ts";
 import { account } from "../support/build.ts";
-import { CLIENTS, PATTERNS, randomCall, randomMesh, worldOf, type RandomMesh } from "../support/random-mesh.ts";
+import { randomInvariant } from "../support/random-invariant.ts";
+import { CLIENTS, randomCall, randomMesh, worldOf, type RandomMesh } from "../support/random-mesh.ts";
 
 const PORTS = { web: 80, db: 90, other: 91 };
 const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
@@ -173,21 +173,7 @@ describe("plan", () => {
   });
 });
 
-const names = fc.constantFrom("*", "a/*", "b/*", ...CLIENTS);
-const invariant: fc.Arbitrary<Invariant> = fc
-  .record({
-    kind: fc.constantFrom<Invariant["kind"]>("never", "only", "always"),
-    from: fc.uniqueArray(names, { minLength: 1, maxLength: 2 }),
-    to: fc.constantFrom("*", "a/*", "a/root", "a/one", "a/two", "a/three", "a/db", "b/one", "a/one:80", "a/db:90"),
-    methods: fc.constantFrom<readonly string[] | undefined>(undefined, ["GET"], ["POST", "DELETE"]),
-    pathRegex: fc.constantFrom(...PATTERNS.filter((p) => regexFault(p) === undefined)),
-    whole: fc.nat(3).map((n) => n === 0),
-  })
-  .map(({ kind, from, to, methods, pathRegex, whole }): Invariant => {
-    if (whole) return { kind, from, to };
-    if (kind === "always") return { kind, from, to, requests: { methods: ["GET"], path: "/a" } };
-    return { kind, from, to, requests: { ...(methods ? { methods } : {}), pathRegex } };
-  });
+const invariant = randomInvariant(PORTS);
 
 /** Requests that put an invariant to the test: what its pattern and those of the world's matches are about, and what is near. */
 function suspicious(
