@@ -33,7 +33,9 @@ export function withoutQuery(path: string): string {
 export const hasEscapedSlash = (path: string): boolean => /%(2f|5c)/i.test(path);
 
 /**
- * The paths that `normalPath` gives, as RE2 patterns of the whole text: `all` without `but`, and `also`. Exactly these are their own normal form.
+ * The paths that servers' sidecars see, as RE2 patterns of the whole text: `all` without `but`, and `also`. Exactly these are their own normal
+ * form. `normalPath` gives others only where a `%` that begins no escape stands before a `..` (googleurl then looks for it at a place that is
+ * no longer there), and the next sidecar makes one of these of them.
  * (`also`: Envoy merges a path of slashes only to two of them, since both its ends are kept.)
  */
 export const NORMAL_PATHS = {

@@ -114,7 +114,8 @@ function toService(ground: Ground, client: Client, name: ServiceName, number: nu
   const workloads = selectedBy(world, object);
   const port = service.ports.find((p) => p.port === number);
   if (!port) return notRouted(workloads.length === 0 ? "no-pods" : "no-target-port");
-  if (port.routes.every(({ backends }) => backends.every((b) => b.service === name))) {
+  // A split with nothing left is a way too: whoever knows the Service is answered there.
+  if (port.routes.every(({ backends }) => backends.length > 0 && backends.every((b) => b.service === name))) {
     if (workloads.length === 0) return notRouted("no-pods");
     if (workloads.every((w) => !mesh.groupOf.has(w.key))) return notInMesh("no-sidecar");
   }

@@ -261,6 +261,20 @@ describe("denied", () => {
     expect(ask(ground, "a/web", "a/api", "GET /buy/a")).toMatchObject({ verdict: "not-routed", answer: 503 });
   });
 
+  test("row 27: by a split with nothing left on this port, with 503, though its root has no pods and its other port leads on", () => {
+    const ground = of(
+      app("a/db", { ports: [{ port: 90, name: "tcp-x" }] }),
+      service("a/root", {
+        selector: { app: "nobody" },
+        ports: [{ port: 80 }, { port: 90, name: "tcp-x" }],
+      }),
+      split("a/s", { service: "root", backends: { db: 1 } }),
+      tcpRoute("a/all", []),
+      target("a/t", { to: "a/db", from: ["a/web"], rules: ["TCPRoute all"] }),
+    );
+    expect(ask(ground, "a/web", "a/root:80", "GET /")).toMatchObject({ verdict: "not-routed", answer: 503 });
+  });
+
   describe("row 1: in permissive mode, to a Service without pods", () => {
     const permissive = meshConfig({ permissive: true });
     const empty = (name: string) => service("a/empty", { selector: { app: "nobody" }, ports: [{ port: 80, name }] });
@@ -270,7 +284,11 @@ describe("denied", () => {
       const nobody = { verdict: "not-routed", stop: { reason: "no-pods" } };
       expect(ask(ground, "a/web", "a/empty", "GET /")).toMatchObject({ ...nobody, answer: 503 });
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "empty.a"]])).toMatchObject({ ...nobody, answer: 503 });
-      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "x.y"]])).toMatchObject({ ...nobody, answer: 403 });
+      expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "x.y"]])).toMatchObject({
+        verdict: "denied",
+        stop: { reason: "unknown-host" },
+        answer: 403,
+      });
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "empty.a"]]).redirected).toBeUndefined();
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "api"]])).toMatchObject({
         verdict: "allowed",
