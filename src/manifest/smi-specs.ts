@@ -6,7 +6,7 @@
 import type { HTTPMatch, HTTPRouteGroup, TCPRoute, UDPRoute, WrittenMatch } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
-import { at, type Raw, type Reader } from "./reader.ts";
+import { at, isRaw, type Raw, type Reader } from "./reader.ts";
 
 const TOP = ["apiVersion", "kind", "metadata", "status"];
 /** RFC 9110's token: all that a method or a header's name can be. */
@@ -23,8 +23,16 @@ export function httpRouteGroup(reader: Reader, object: Raw, place: Place): HTTPR
   if (spec["matches"] === undefined) return reader.missing(path, nothing);
   const list = reader.list(spec["matches"], path, nothing, LIMITS.matches);
   if (!list) return undefined;
-  const matches = list.flatMap((entry, i) => httpMatch(reader, entry, at(path, i), place.version !== "v1alpha1") ?? []);
-  return { namespace: place.namespace, name: place.name, matches };
+  const read = list.map((entry, i) => httpMatch(reader, entry, at(path, i), place.version !== "v1alpha1"));
+  const matches = read.filter((match) => match !== undefined);
+  const lost = list.filter((entry, i): entry is Raw => read[i] === undefined && isRaw(entry));
+  const unreadable = lost.map(({ name }) => name).filter((name) => typeof name === "string");
+  return {
+    namespace: place.namespace,
+    name: place.name,
+    matches,
+    ...(unreadable.length > 0 ? { unreadable } : {}),
+  };
 }
 
 function httpMatch(reader: Reader, entry: unknown, path: string, withHeaders: boolean): WrittenMatch | undefined {

@@ -33,13 +33,18 @@ const shown = (pattern: string): string =>
 
 function readGroup(group: HTTPRouteGroup): Routes {
   const matches = new Map<string, RouteMatch>();
-  const broken = new Set<string>();
+  const broken = new Set(group.unreadable);
   const problems: Problem[] = [];
   const name = `${group.namespace}/${group.name}`;
   for (const written of group.matches) {
     // The Mesh does not know where its matches stood.
     const { where, ...match } = written;
     const before = problems.length;
+    if (group.unreadable?.includes(match.name)) {
+      const message = `another match has the name "${match.name}" too and cannot be read: which one counts is not known, so neither opens anything. Give it a name of its own.`;
+      problems.push(fault("duplicate", "HTTPRouteGroup", group, `${where}.name`, message));
+      continue;
+    }
     const last = writtenMatch(group, match.name);
     if (last && last !== written) {
       const message = `${last.where} has the name "${match.name}" too, and counts instead of this one, which opens nothing. Give it a name of its own.`;

@@ -211,6 +211,8 @@ export interface HTTPRouteGroup {
   readonly name: string;
   /** Those that could be read. */
   readonly matches: readonly WrittenMatch[];
+  /** Names of those that could not: what they say is not known. */
+  readonly unreadable?: readonly string[];
 }
 
 /** One match: all that is given must hold (AND). */

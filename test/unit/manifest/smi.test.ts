@@ -128,6 +128,11 @@ describe("TrafficTarget", () => {
 });
 
 describe("HTTPRouteGroup", () => {
+  test("the names of matches that cannot be read are kept", () => {
+    const decoded = routes("spec: {matches: [{name: a, pathRegexp: /x}, {name: b}, {name: a, methods: [GET]}, 5]}");
+    expect(value(decoded)).toMatchObject({ matches: [{ name: "b" }, { name: "a" }], unreadable: ["a"] });
+  });
+
   test("row 13: every version has one form; headers as a map or a list of maps", () => {
     const match = { name: "m", pathRegex: "/a", methods: ["GET"], headers: [] };
     const headers = [

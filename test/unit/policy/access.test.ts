@@ -13,6 +13,7 @@ import {
   workload,
   type Changes,
 } from "../../support/build.ts";
+import type { Change } from "../../../src/world/types.ts";
 import { meshOf } from "./support.ts";
 
 const ALL = routeGroup("a/all", [{ name: "one" }, { name: "two", methods: ["GET"] }]);
@@ -298,6 +299,19 @@ describe("HTTP", () => {
         .map((m) => m.pathRegex),
     ).toEqual(["/b"]);
     expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error duplicate spec.matches[0].name"]);
+  });
+
+  test("a match whose namesake cannot be read opens nothing: which of the two counts is not known", () => {
+    const group = routeGroup("a/g", [
+      { name: "m", pathRegex: "/a" },
+      { name: "other", pathRegex: "/b" },
+    ]) as Extract<Change, { kind: "HTTPRouteGroup" }>;
+    const value = { ...(group.value as NonNullable<typeof group.value>), unreadable: ["m"] };
+    const rules = ["HTTPRouteGroup g m other"];
+    const mesh = meshOf(api, { ...group, value }, target("a/t", { to: "a/api", from: ["a/web"], rules }));
+    expect(mesh.allowed("a/api", 80)).toEqual(["a/web: other"]);
+    expect(mesh.said("HTTPRouteGroup", "a/g")).toEqual(["error duplicate spec.matches[0].name"]);
+    expect(mesh.said("TrafficTarget", "a/t")).toEqual([]);
   });
 });
 
