@@ -35,7 +35,7 @@ kind: HTTPRouteGroup
 metadata: {name: app-${i}, ${place(i)}}
 spec:
   matches:
-    - {name: read, pathRegex: "/v[12]/items/[^/]+", methods: [GET]}
+    - {name: read, pathRegex: "/app-${i}/items/[^/]+", methods: [GET]}
     - {name: write, pathRegex: "/v[12]/items", methods: [POST, PUT], headers: {x-tenant: "[a-z]+"}}
 ---
 apiVersion: access.smi-spec.io/v1alpha3
@@ -62,12 +62,12 @@ export function why(): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), "heddle-bench-why-"));
   try {
     for (let i = 0; i < SERVICES; i++) writeFileSync(join(dir, `app-${i}.yaml`), app(i));
-    const call = (client: number, server: number, text: string): string =>
-      `ns-${client % NAMESPACES}/app-${client} ns-${server % NAMESPACES}/app-${server}:80 ${text}`;
-    const one = call(8, 1, "GET /v1/items/7").split(" ");
+    const call = (client: number, server: number, write = false): string =>
+      `ns-${client % NAMESPACES}/app-${client} ns-${server % NAMESPACES}/app-${server}:80 ${write ? "POST /v1/items" : `GET /app-${server}/items/7`}`;
+    const one = call(8, 1).split(" ");
     const calls = join(dir, "calls.txt");
     const lines = Array.from({ length: CALLS }, (_, i) =>
-      call((i + (i % 2 === 0 ? 7 : 8)) % SERVICES, i % SERVICES, i % 3 === 0 ? "POST /v1/items" : "GET /v1/items/7"),
+      call((i + (i % 2 === 0 ? 7 : 8)) % SERVICES, i % SERVICES, i % 3 === 0),
     );
     writeFileSync(calls, `${lines.join("\n")}\n`);
     timed([...one, "-f", dir], [0]);

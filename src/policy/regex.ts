@@ -19,8 +19,20 @@ const CLASSES = new Set(
   ),
 );
 
+/** What was found of the latest patterns: meshes say the same few again and again, and compiling one takes longer than all else in its rule. */
+const faults = new Map<string, string | undefined>();
+const MAX_FAULTS = 1000;
+
 /** Why Envoy does not take this pattern; undefined when it does. */
 export function regexFault(pattern: string): string | undefined {
+  if (faults.has(pattern)) return faults.get(pattern);
+  if (faults.size === MAX_FAULTS) faults.clear();
+  const fault = faultOf(pattern);
+  faults.set(pattern, fault);
+  return fault;
+}
+
+function faultOf(pattern: string): string | undefined {
   if (pattern === "") return "is empty";
   if (!pattern.isWellFormed()) return "is not well-formed Unicode";
   const bytes = asBytes(pattern);
