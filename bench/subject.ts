@@ -146,6 +146,7 @@ async function heddle({ services, watched }: Size) {
     },
     /** Makes a change and notes what was sent: rounds of the same parity bring the same. */
     async note({ edit, round }: { edit: number; round: number }): Promise<readonly Sent[]> {
+      await quiet();
       const before = acks;
       await peer?.ask("note", undefined);
       const { name } = change(edit, round);

@@ -46,6 +46,8 @@ export type Refusal =
   | "http-only"
   /** The pod has no sidecar, so it does not speak the mesh's TLS. */
   | "no-sidecar"
+  /** Nor does the application, to which the port is led past the sidecar. */
+  | "past-sidecar"
   /** The pod's sidecar has no such port. */
   | "no-port";
 
@@ -251,8 +253,8 @@ const fits = ({ matches }: SplitRoute, seen: Seen): boolean =>
 
 /** The decision of one server's sidecar. */
 export function judge(server: Server, identity: Identity, seen: Seen | undefined, http: boolean): Judgement {
-  const { group, inbound } = server;
-  if (!group) return refuse("no-sidecar");
+  const { group, past, inbound } = server;
+  if (!group) return refuse(past ? "past-sidecar" : "no-sidecar");
   if (!inbound) return refuse("no-port");
   // On a port that speaks HTTP the client's sidecar takes nothing else; a connection may lead to one that speaks it all the same.
   if (!seen && (http || inbound.protocol === "http")) return refuse("http-only");
@@ -294,6 +296,7 @@ export function statusOf({ inbound }: Server, because: Refusal, http: boolean): 
     case "http-only":
       return 400;
     case "no-sidecar":
+    case "past-sidecar":
     case "no-port":
       return closed;
   }

@@ -7,14 +7,16 @@ import { hostsOf } from "./authority.ts";
 import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
-import { changedDestinations, type ServicePort } from "./plan.ts";
+import { changedDestinations, type ServicePort } from "./destinations.ts";
+import { changedOpen } from "./open.ts";
+import type { Unguarded } from "./pods.ts";
 import { allowedAt, letBy, looksAtRequests, routesTaken } from "./relation.ts";
 import type { Request, Requests, RequestSet } from "./requests.ts";
 import { waysOf, type Ground, type Server } from "./ways.ts";
 
 /** Something that nobody let through before. */
 export interface NewAccess {
-  readonly from: Identity;
+  readonly from: Identity | "everybody";
   /** The Service behind whose pods it is. */
   readonly service: ServiceName;
   /** What is called; undefined: the pods would let it through, and no way leads there today. */
@@ -24,6 +26,8 @@ export interface NewAccess {
   /** Undefined: a connection. */
   readonly request?: Request;
   readonly rules: readonly Deciding[];
+  /** No sidecar guards this port any more; why. */
+  readonly open?: Unguarded;
   /** It could not be told; why. */
   readonly unknown?: string;
 }
@@ -35,7 +39,10 @@ export function newAccess(
   services: readonly ServiceName[],
 ): readonly NewAccess[] {
   const found: NewAccess[] = [];
+  const { opened } = services.length > 0 ? changedOpen(before, after) : { opened: [] };
   for (const service of services) {
+    for (const { port, podPort, because } of opened.filter((one) => one.service === service))
+      found.push({ from: "everybody", service, to: { service, port }, podPort, rules: [], open: because });
     const open = portsBehind(after.mesh, service);
     if (open.length === 0) continue;
     const admitted = admittedAt(open);

@@ -3,20 +3,16 @@
  * Knows both meshes, and nothing of where they came from or who is told.
  */
 import type { InboundPort, Mesh } from "../policy/ir.ts";
-import { namespaceOf, type Identity, type ServiceName } from "../world/names.ts";
+import { namespaceOf, type Identity } from "../world/names.ts";
 import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
 import { knownTo } from "./pods.ts";
 import { looksAtRequests, relationOf, sameAnswer, type Answer, type Case } from "./relation.ts";
 import { hostsOf } from "./authority.ts";
+import { changedDestinations, type ServicePort } from "./destinations.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
 import type { Request, Requests, RequestSet } from "./requests.ts";
 import { waysOf, type Destination, type Ground } from "./ways.ts";
-
-export interface ServicePort {
-  readonly service: ServiceName;
-  readonly port: number;
-}
 
 /**
  * `allowed`, `denied`: the verdict changes. `partly`: allowed before and after, and other backends or pods refuse it than before.
@@ -79,37 +75,6 @@ export function changedCalls(requests: Requests, before: Ground, after: Ground):
   }
   const calls = [...found.values()].map(({ change, from }) => ({ ...change, from: from.sort() }));
   return { calls: calls.sort(byPlace), unknown };
-}
-
-/** Ports of Services in namespaces in which anything is other than before: policies do not leave their namespace. */
-export function* changedDestinations(before: Ground, after: Ground): Generator<ServicePort> {
-  const sides = [before, after];
-  const settings = JSON.stringify(before.mesh.settings) !== JSON.stringify(after.mesh.settings);
-  const places = new Map<string, ServicePort>();
-  for (const { world } of sides) {
-    for (const [namespace, services] of world.tables.Service) {
-      if (!settings && sameNamespace(before, after, namespace)) continue;
-      for (const { name: service, ports } of services.values())
-        for (const { port } of ports) places.set(`${service}:${port}`, { service, port });
-    }
-  }
-  for (const key of [...places.keys()].sort()) yield places.get(key) as ServicePort;
-}
-
-const KINDS = [
-  "Service",
-  "TrafficTarget",
-  "HTTPRouteGroup",
-  "TCPRoute",
-  "TrafficSplit",
-  "Pod",
-  "EndpointSlice",
-] as const;
-
-/** Worlds share what they have in common, so that what is the same is told by looking at references. */
-function sameNamespace({ world: a }: Ground, { world: b }: Ground, namespace: string): boolean {
-  const own = (world: Ground["world"]) => world.tables.Namespace.get("")?.get(namespace);
-  return own(a) === own(b) && KINDS.every((kind) => a.tables[kind].get(namespace) === b.tables[kind].get(namespace));
 }
 
 type Alike = readonly [Identity, ...Identity[]];

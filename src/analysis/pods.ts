@@ -52,6 +52,41 @@ export function targetPortIn(service: Service, port: MeshPort, workload: Workloa
   return declared && podPort(declared, workload);
 }
 
+/** `annotation`, `mesh-config`: there is a sidecar, and that leads the port past it. */
+export type Unguarded = "no-sidecar" | "annotation" | "mesh-config";
+
+/** Why nothing is enforced at a port of a workload's pods; undefined: their sidecars decide there. */
+export function unguarded(mesh: Mesh, workload: Workload, port: number): Unguarded | undefined {
+  if (!mesh.groupOf.has(workload.key)) return "no-sidecar";
+  if (workload.past?.includes(port)) return "annotation";
+  return mesh.settings.sidecar.inboundPortExclusions.includes(port) ? "mesh-config" : undefined;
+}
+
+/** A port of an account's pods, behind a Service's port. */
+export interface OpenPort {
+  readonly service: ServiceName;
+  readonly port: number;
+  readonly identity: Identity;
+  readonly podPort: number;
+  readonly because: Unguarded;
+}
+
+/** What is not guarded behind a Service's port, one for each account and port of its pods. */
+export function openBehind(world: World, mesh: Mesh, service: Service, port: number): readonly OpenPort[] {
+  const found = new Map<string, OpenPort>();
+  for (const declared of service.ports) {
+    if (declared.port !== port || declared.protocol !== "TCP") continue;
+    for (const workload of selectedBy(world, service)) {
+      const number = podPort(declared, workload);
+      const because = number === undefined ? undefined : unguarded(mesh, workload, number);
+      if (number === undefined || because === undefined) continue;
+      const { identity } = workload;
+      found.set(`${identity} ${number}`, { service: service.name, port, identity, podPort: number, because });
+    }
+  }
+  return [...found.values()];
+}
+
 const reaches = new WeakMap<Mesh, Map<Identity, ReadonlySet<MeshService> | undefined>>();
 
 /** The Services that sidecars of an account were told of, in order of name; undefined when no pod with a sidecar has the account. */

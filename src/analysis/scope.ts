@@ -3,11 +3,13 @@
  * anything about a spelling mistake.
  */
 import type { InboundPort } from "../policy/ir.ts";
-import { podPort, selects } from "../policy/services.ts";
-import { namespaceOf, type GroupName, type Identity, type ServiceName } from "../world/names.ts";
-import type { Service, Workload } from "../world/types.ts";
+import { podPort } from "../policy/services.ts";
+import type { GroupName, Identity, ServiceName } from "../world/names.ts";
+import type { Service } from "../world/types.ts";
 import { all } from "../world/world.ts";
 import { covers, identitiesOf } from "./callers.ts";
+import { openText } from "./open.ts";
+import { selectedBy, unguarded } from "./pods.ts";
 import type { Ground, Server } from "./ways.ts";
 
 export interface Scope {
@@ -91,17 +93,19 @@ function portsOf({ world, mesh }: Ground, services: readonly Service[], port: nu
 
 function openPods({ world, mesh }: Ground, services: readonly Service[], ports: Scope["ports"]): string | undefined {
   for (const service of services) {
-    const outside = selectedBy(world, service).find((w) => !mesh.groupOf.has(w.key));
-    if (outside)
-      return `pods of ${outside.identity} behind Service ${service.name} have no sidecar: nothing is enforced there`;
+    for (const workload of selectedBy(world, service)) {
+      const group = mesh.groupOf.get(workload.key);
+      // Without a sidecar all ports are open.
+      const numbers = group === undefined ? [0] : (ports.get(group) ?? []).map((p) => p.port);
+      for (const podPort of numbers) {
+        const because = unguarded(mesh, workload, podPort);
+        if (because)
+          return `pods of ${workload.identity} behind Service ${service.name} ${openText({ because, podPort })}: nothing is enforced there`;
+      }
+    }
   }
   const [only, ...more] = services;
   if (only && more.length === 0 && !mesh.services.has(only.name))
     return `Service ${only.name} selects no pods of the mesh: nothing is enforced there`;
-  const excluded = mesh.settings.sidecar.inboundPortExclusions;
-  const past = [...ports.values()].flat().find((p) => excluded.includes(p.port));
-  return past && `MeshConfig leads port ${past.port} past the sidecars: nothing is enforced there`;
+  return undefined;
 }
-
-const selectedBy = (world: Ground["world"], service: Service): readonly Workload[] =>
-  [...(world.workloads.get(namespaceOf(service.name))?.values() ?? [])].filter((w) => selects(service, w.labels));

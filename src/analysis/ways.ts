@@ -15,7 +15,7 @@ import {
 } from "../world/names.ts";
 import type { Pod, Service, Workload } from "../world/types.ts";
 import type { World } from "../world/world.ts";
-import { knownTo, podOf, podsOf, selectedBy, serviceOf, targetPortIn } from "./pods.ts";
+import { knownTo, openBehind, podOf, podsOf, selectedBy, serviceOf, targetPortIn, unguarded } from "./pods.ts";
 
 /** What is asked about: a world, and what it compiled to. */
 export interface Ground {
@@ -37,8 +37,10 @@ export type Destination =
 /** Pods of one group (or without a sidecar) that a backend may send to, all on the same port. */
 export interface Server {
   readonly identity: Identity;
-  /** Of their sidecars; undefined: they have none, so nothing that comes from the mesh's sidecars reaches them. */
+  /** Of their sidecars; undefined: none guards the port, so nothing that comes from the mesh's sidecars reaches them. */
   readonly group?: GroupName;
+  /** They have sidecars, and the port is led past these. */
+  readonly past?: true;
   /** The pods' port. */
   readonly port: number;
   /** What decides there, on requests if its protocol is HTTP, else on connections; undefined: their sidecars have no such port. */
@@ -84,7 +86,15 @@ export type NoWay =
   | { readonly kind: "denied"; readonly reason: "client-without-sidecar" };
 
 /** `unknown`: there is no such object. `unmonitored`: its namespace is not in the mesh. `not-tcp`: the port is UDP's or SCTP's. */
-export type NotInMesh = "unknown" | "external-name" | "no-selector" | "unmonitored" | "not-tcp" | "no-sidecar";
+export type NotInMesh =
+  | "unknown"
+  | "external-name"
+  | "no-selector"
+  | "unmonitored"
+  | "not-tcp"
+  | "no-sidecar"
+  /** Who has no sidecar reaches pods that none guards. */
+  | "open";
 /** `pod-address`: Services' names and addresses lead somewhere, a bare pod's address does not. */
 export type NotRouted = "no-port" | "no-pods" | "no-target-port" | "pod-address";
 
@@ -119,7 +129,8 @@ function toService(ground: Ground, client: Client, name: ServiceName, number: nu
     if (workloads.length === 0) return notRouted("no-pods");
     if (workloads.every((w) => !mesh.groupOf.has(w.key))) return notInMesh("no-sidecar");
   }
-  if (client.kind === "outside") return REFUSED;
+  if (client.kind === "outside")
+    return openBehind(world, mesh, object, number).length > 0 ? notInMesh("open") : REFUSED;
   const { identity } = client;
   if (!service.headless) return { kind: "ways", ways: [wayOf(ground, identity, service, port)] };
   return { kind: "ways", ways: byAddress(ground, identity, service, port, object, workloads) };
@@ -180,11 +191,13 @@ function toPod(ground: Ground, client: Client, name: PodName, number: number): W
   const { world, mesh } = ground;
   const pod = podOf(world, name);
   if (!pod) return notInMesh("unknown");
-  const meshed = mesh.groupOf.has(pod.workload.key);
-  if (!meshed) return notInMesh("no-sidecar");
-  if (client.kind === "outside") return REFUSED;
+  const open = unguarded(mesh, pod.workload, number);
+  const bare = open === "no-sidecar";
+  if (client.kind === "outside") return bare ? notInMesh(open) : open ? notInMesh("open") : REFUSED;
   const { identity } = client;
   const owner = addressOwner(ground, identity, pod.workload, namespaceOf(name), number);
+  // A headless Service's TCP chain has its pods' addresses, whether they have a sidecar or not.
+  if (bare && !owner) return notInMesh(open);
   const headless = owner ? { service: owner, port: portOf(owner, number) } : headlessOf(ground, identity, pod, number);
   if (!headless) return notRouted("pod-address");
   const { service, port } = headless;
@@ -276,8 +289,10 @@ function serversOf(
     const pods = podsOf(world, namespace, workload).map((pod) => pod.name);
     const chosen = goesOn && to ? pods.filter((pod) => to.includes(pod)) : pods;
     if (chosen.length === 0) continue;
-    const group = mesh.groupOf.get(workload.key);
-    const key = `${workload.identity} ${group ?? ""} ${port}`;
+    const open = unguarded(mesh, workload, port);
+    const past = open !== undefined && open !== "no-sidecar";
+    const group = open ? undefined : mesh.groupOf.get(workload.key);
+    const key = `${workload.identity} ${group ?? past} ${port}`;
     const known = servers.get(key);
     if (known) {
       known.pods.push(...chosen);
@@ -288,6 +303,7 @@ function serversOf(
     servers.set(key, {
       identity: workload.identity,
       ...(group ? { group } : {}),
+      ...(past ? { past } : {}),
       port,
       ...(inbound ? { inbound } : {}),
       pods: [...chosen],

@@ -2,7 +2,9 @@
  * A plan as text for people and as data for programs. Pure.
  */
 import type { NewAccess } from "../analysis/gate.ts";
+import { openText, type changedOpen } from "../analysis/open.ts";
 import type { CallChange, CallChanges, changedIdentities } from "../analysis/plan.ts";
+import type { OpenPort } from "../analysis/pods.ts";
 import type { Answer, Share } from "../analysis/relation.ts";
 import type { Problem } from "../world/types.ts";
 import { destinationText, requestText, ruleText } from "./call-text.ts";
@@ -15,6 +17,8 @@ export interface Plan {
   readonly pair: Pair;
   readonly changes: CallChanges;
   readonly identities: ReturnType<typeof changedIdentities>;
+  /** What no sidecar guards any more, and the other way round. */
+  readonly open: ReturnType<typeof changedOpen>;
   readonly pushes: readonly Push[];
   readonly problems: { readonly added: readonly Problem[]; readonly removed: readonly Problem[] };
   /** What `--forbid-new-access` names and the change opens. */
@@ -24,12 +28,14 @@ export interface Plan {
 export type Paint = (color: "green" | "red" | "yellow", text: string) => string;
 
 /** Whether anything is other than before, for anybody. */
-export const isEmpty = ({ changes, identities, pushes, problems }: Plan): boolean =>
+export const isEmpty = ({ changes, identities, open, pushes, problems }: Plan): boolean =>
   [
     changes.calls,
     changes.unknown,
     identities.added,
     identities.removed,
+    open.opened,
+    open.closed,
     pushes,
     problems.added,
     problems.removed,
@@ -39,9 +45,16 @@ export const isEmpty = ({ changes, identities, pushes, problems }: Plan): boolea
 const MAX_NAMES = 4;
 
 export function planText(plan: Plan, paint: Paint): string {
-  const { changes, identities, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, pushes, problems, forbidden } = plan;
   const sections: [title: string, lines: readonly string[]][] = [
     ["Calls", [...changes.calls.flatMap((call) => callLines(call, plan.pair, paint)), ...unknownLines(plan, paint)]],
+    [
+      "Open",
+      [
+        ...open.opened.map((port) => paint("green", `+ everybody → ${openPort(port)}: its pods ${openText(port)}`)),
+        ...open.closed.map((port) => paint("red", `- everybody → ${openPort(port)}: sidecars guard it now`)),
+      ],
+    ],
     [
       "Identities",
       [
@@ -90,6 +103,8 @@ function callLines({ change, from, to, before, after, witness }: CallChange, pai
   return lines;
 }
 
+const openPort = ({ service, port, identity }: OpenPort): string => `${service}:${port} (${identity})`;
+
 const sharesText = ({ shares }: Answer): string =>
   shares.map((s) => `${s.service} ${percent(s)}${s.lets === "each" ? "" : ` (${refusal(s)})`}`).join(", ");
 const refusing = ({ shares }: Answer): string =>
@@ -111,12 +126,16 @@ function pushLine({ identity, pods, sent, removed, fresh }: Push, paint: Paint):
 }
 
 function forbiddenLines(
-  { from, service, to, podPort, request, rules, unknown }: NewAccess,
+  { from, service, to, podPort, request, rules, open, unknown }: NewAccess,
   pair: Pair,
   paint: Paint,
 ): string[] {
   if (unknown !== undefined)
     return [paint("red", printable(`! ${from} → ${service}: it could not be told whether this is new: ${unknown}`))];
+  if (open !== undefined)
+    return [
+      paint("red", `! ${from} → ${service}, pods' port ${podPort}: its pods ${openText({ because: open, podPort })}`),
+    ];
   const way = to ? (to.service === service ? "" : ` by way of ${destinationText({ kind: "service", ...to })}`) : "";
   const waits = to ? "" : " (no way leads there now; the pods would let it through)";
   return [
@@ -141,7 +160,7 @@ const clients = ({ changes }: Plan, change: CallChange["change"]): number =>
   ).size;
 
 function summary(plan: Plan): string {
-  const { changes, identities, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, pushes, problems, forbidden } = plan;
   const parts: string[] = [];
   const add = (n: number, words: string) => n > 0 && parts.push(words);
   const [allowed, denied, partly, moved] = (["allowed", "denied", "partly", "moved"] as const).map((c) =>
@@ -152,6 +171,8 @@ function summary(plan: Plan): string {
   add(partly, `${count(partly, "call is", "calls are")} refused by others than before`);
   add(moved, `${count(moved, "call goes", "calls go")} elsewhere`);
   add(changes.unknown.length, `${count(changes.unknown.length, "call")} could not be compared`);
+  add(open.opened.length, `${count(open.opened.length, "port is", "ports are")} open to everybody`);
+  add(open.closed.length, `${count(open.closed.length, "port is", "ports are")} guarded`);
   add(identities.added.length, count(identities.added.length, "identity comes", "identities come"));
   add(identities.removed.length, count(identities.removed.length, "identity goes", "identities go"));
   const resources = pushes.reduce(
@@ -162,18 +183,21 @@ function summary(plan: Plan): string {
   add(proxies, `${count(proxies, "proxy gets", "proxies get")} ${count(resources, "resource")}`);
   add(problems.added.length, count(problems.added.length, "new problem"));
   add(problems.removed.length, count(problems.removed.length, "problem goes", "problems go"));
-  const access = allowed + denied + partly + changes.unknown.length === 0 ? "No change in access.\n" : "";
+  const access =
+    allowed + denied + partly + changes.unknown.length + open.opened.length + open.closed.length === 0
+      ? "No change in access.\n"
+      : "";
   const gate =
     forbidden.length > 0 ? `Refused: ${count(forbidden.length, "new way")} to what --forbid-new-access names.\n` : "";
-  const open = plan.pair.after.mesh.settings.permissive
+  const permissive = plan.pair.after.mesh.settings.permissive
     ? "Permissive mode is on: everything inside of the mesh is allowed, whatever TrafficTargets say.\n"
     : "";
-  return `${open}${access}${parts.length === 0 ? "Plan: nothing changes." : `Plan: ${parts.join(", ")}.`}\n${gate}`;
+  return `${permissive}${access}${parts.length === 0 ? "Plan: nothing changes." : `Plan: ${parts.join(", ")}.`}\n${gate}`;
 }
 
 /** For programs. Weights in percent. */
 export function planData(plan: Plan): unknown {
-  const { changes, identities, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, pushes, problems, forbidden } = plan;
   const side = ({ verdict, shares, rules }: CallChange["before"]) => ({
     verdict,
     backends: shares.map(({ service, percent: weight, lets }) => ({ service, weight, lets })),
@@ -195,6 +219,7 @@ export function planData(plan: Plan): unknown {
       why,
     })),
     identities,
+    open,
     proxies: pushes.map(({ fresh: isNew, ...push }) => ({ ...push, new: isNew })),
     problems,
     forbidden: forbidden.map(({ to, ...one }) => ({

@@ -3,6 +3,7 @@
  */
 import { newAccess } from "../analysis/gate.ts";
 import { changedCalls, changedIdentities } from "../analysis/plan.ts";
+import { changedOpen } from "../analysis/open.ts";
 import { Requests } from "../analysis/requests.ts";
 import { covers } from "../analysis/callers.ts";
 import { Languages } from "../language/languages.ts";
@@ -61,6 +62,7 @@ async function show(
     pair,
     changes: changedCalls(requests, before, after),
     identities: changedIdentities(before, after),
+    open: changedOpen(before, after),
     // What is the same needs no builder, which takes its time to load.
     pushes: before.world === after.world ? [] : (await import("./pushes.ts")).pushes(pair),
     problems: problemsOf(pair),

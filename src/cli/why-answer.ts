@@ -11,7 +11,10 @@ import {
   type Verdict,
 } from "../analysis/explain.ts";
 import { nearestOf } from "../analysis/nearest.ts";
+import { openText } from "../analysis/open.ts";
+import { openBehind, podOf, serviceOf, unguarded } from "../analysis/pods.ts";
 import { through, titleOf, trailOf, type Step } from "../analysis/trail.ts";
+import type { Destination } from "../analysis/ways.ts";
 import type { ObjectRef, Problem } from "../world/types.ts";
 import type { View } from "./load.ts";
 
@@ -127,6 +130,7 @@ const REFUSALS: Readonly<Record<Refusal, string>> = {
   "escaped-slash": "the path has an escaped slash (%2F or %5C), which no rule about paths can judge",
   "http-only": "the port speaks HTTP: what is no HTTP request is answered 400",
   "no-sidecar": "the pod has no sidecar, so it does not speak the mesh's TLS",
+  "past-sidecar": "the port is led past the pod's sidecar, and the application does not speak the mesh's TLS",
   "no-port": "the pod's sidecar has no such port: a headless Service's port must be its targetPort",
 };
 
@@ -143,8 +147,17 @@ function problemsOf(view: View, objects: readonly ObjectRef[]): readonly Problem
   return view.problems.filter((problem) => titles.has(titleOf(problem.object)));
 }
 
+function openTo(world: View["world"], mesh: View["mesh"], to: Destination): string {
+  const service = to.kind === "service" ? serviceOf(world, to.service) : undefined;
+  const [open] = service ? openBehind(world, mesh, service, to.port) : [];
+  if (open) return `pods of ${open.identity} behind Service ${open.service} ${openText(open)}`;
+  const workload = to.kind === "pod" ? podOf(world, to.pod)?.workload : undefined;
+  const because = workload && unguarded(mesh, workload, to.port);
+  return workload && because ? `pods of ${workload.identity} ${openText({ because, podPort: to.port })}` : "";
+}
+
 /** Why it is so, in one sentence. */
-export function reasonOf({ mesh }: View, explanation: Explanation, from: string): string {
+export function reasonOf({ mesh, world }: View, explanation: Explanation, from: string): string {
   const { stop, call, verdict, unknown } = explanation;
   const { destination, request } = call;
   const { port } = destination;
@@ -166,6 +179,8 @@ export function reasonOf({ mesh }: View, explanation: Explanation, from: string)
         return `port ${port} is not TCP's: it goes past the mesh unprotected`;
       case "no-sidecar":
         return `${destination.kind === "pod" ? `${what} has no sidecar` : `no pod behind ${what} has a sidecar`}; ${out}`;
+      case "open":
+        return `${openTo(world, mesh, destination)}, so who has no sidecar reaches them and no policy is asked`;
       case "no-port":
         return `${what} has no port ${port}`;
       case "no-pods":

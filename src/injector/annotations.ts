@@ -1,12 +1,11 @@
 /**
  * What a pod's annotations say about its own sidecar: OSM's keys, and a few of ours beside them. Decides nothing about other pods.
  */
-import { ANNOTATION_INJECTION, parseToggle } from "../world/injection.ts";
+import { ANNOTATION_INBOUND_PORTS, ANNOTATION_INJECTION, parseToggle } from "../world/injection.ts";
 import { isIPRange } from "./iptables.ts";
 import { mapAt, quote } from "./json.ts";
 import type { InjectorSettings, Resources } from "./settings.ts";
 
-export const ANNOTATION_INBOUND_PORTS = "openservicemesh.io/inbound-port-exclusion-list";
 export const ANNOTATION_OUTBOUND_PORTS = "openservicemesh.io/outbound-port-exclusion-list";
 export const ANNOTATION_OUTBOUND_RANGES = "openservicemesh.io/outbound-ip-range-exclusion-list";
 export const ANNOTATION_OUTBOUND_ONLY = "openservicemesh.io/outbound-ip-range-inclusion-list";

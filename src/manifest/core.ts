@@ -4,6 +4,7 @@
  */
 import {
   ANNOTATION_INJECTION,
+  ANNOTATION_INBOUND_PORTS,
   ANNOTATION_METRICS,
   LABEL_IGNORE,
   LABEL_MONITORED_BY,
@@ -144,6 +145,9 @@ export function pod(reader: Reader, object: Raw, place: Place): Pod | undefined 
     ? reader.string(spec["hostname"], "spec.hostname", "the pod has no name of its own", LIMITS.name)
     : "";
   const { [LABEL_PROXY_UUID]: uuid, ...shared } = labels;
+  // No pod with a list that cannot be read has got a sidecar; what counts is what a port may be.
+  const excluded = (annotations[ANNOTATION_INBOUND_PORTS] ?? "").split(",").map(Number);
+  const past = [...new Set(excluded)].filter((p) => Number.isInteger(p) && p > 0 && p < 65_536).sort((a, b) => a - b);
   // Labels that Kubernetes gives to each pod of a StatefulSet or indexed Job alone would make every pod a workload of its own;
   // they are kept all the same: a Service may select by them.
   const workload = place.intern({
@@ -152,6 +156,7 @@ export function pod(reader: Reader, object: Raw, place: Place): Pod | undefined 
     ports: containerPorts(reader, spec),
     meshed: uuid !== undefined && uuid !== "",
     metrics: parseToggle(annotations["prometheus.io/scrape"]) ?? false,
+    ...(past.length > 0 ? { past } : {}),
     ...(subdomain ? { subdomain } : {}),
   });
   const metadata = isRaw(object["metadata"]) ? object["metadata"] : {};

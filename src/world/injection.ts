@@ -10,6 +10,7 @@ export const LABEL_PROXY_UUID = "osm-proxy-uuid";
 /** Value of that label in a template, whose pods would otherwise share one id: the proxy's id is then its pod's uid. */
 export const PROXY_UUID_OF_POD = "pod-uid";
 export const ANNOTATION_INJECTION = "openservicemesh.io/sidecar-injection";
+export const ANNOTATION_INBOUND_PORTS = "openservicemesh.io/inbound-port-exclusion-list";
 export const ANNOTATION_METRICS = "openservicemesh.io/metrics";
 
 /** `enabled|yes|true` → true, `disabled|no|false` → false, absent or anything else → undefined. */

@@ -148,6 +148,8 @@ export interface Workload {
   readonly meshed: boolean;
   /** Whether its sidecars are scraped on port 15010. */
   readonly metrics: boolean;
+  /** The pods' ports that an annotation leads past their sidecars. Sorted. */
+  readonly past?: readonly number[];
   /** `subdomain` of a pod template: the headless Service under which its pods have names. */
   readonly subdomain?: string;
 }

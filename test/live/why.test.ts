@@ -277,6 +277,17 @@ function isMeant({ tables }: World, to: string, pod: string): boolean {
   );
 }
 
+/** Whether nobody sees the refusals: the caller's sidecar tries another pod where it could not connect. */
+function isTriedElsewhere(running: Running, call: RandomCall): boolean {
+  const explanation = explain(running, call);
+  const http = explanation.taken.some(({ way }) => way.port.protocol === "http");
+  const pods = eachPod(explanation);
+  const refused = pods.flatMap(({ server, judgement }) =>
+    judgement.allowed ? [] : [statusOf(server, judgement.because, http)],
+  );
+  return refused.length < pods.length && refused.every((status) => status === 503);
+}
+
 /** What Envoy says to the counterexample; undefined when it cannot be asked. */
 async function confirms(running: Running, { kind, to: meant }: Invariant, found: Counterexample) {
   const { from, to, request } = found;
@@ -291,6 +302,7 @@ async function confirms(running: Running, { kind, to: meant }: Invariant, found:
   if (addresses.length === 0) return undefined;
   // The fleet is asked in HTTP/1.1, of which Envoy takes well-known methods only: no `get`.
   if (request && request.method !== request.method.toUpperCase()) return undefined;
+  if (kind === "always" && isTriedElsewhere(running, call)) return undefined;
   const breaks = ({ pod }: Observed): boolean =>
     kind === "always" ? pod === undefined : pod !== undefined && isMeant(running.world, meant, pod);
   // Many at once: an address at which nobody listens takes its time to say so.

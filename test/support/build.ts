@@ -104,6 +104,7 @@ export interface WorkloadOptions {
   readonly ports?: readonly { name?: string; port: number }[];
   readonly meshed?: boolean;
   readonly metrics?: boolean;
+  readonly past?: readonly number[];
 }
 
 const workloads = new Map<string, Workload>();
@@ -116,6 +117,7 @@ export function workload(of: string, options: WorkloadOptions = {}): Workload {
     ports: (options.ports ?? []).map((p) => ({ name: p.name ?? "", port: p.port, protocol: "TCP" as const })),
     meshed: options.meshed ?? true,
     metrics: options.metrics ?? false,
+    ...(options.past ? { past: options.past } : {}),
   };
   const key = contentHash(content);
   const known = workloads.get(key) ?? Object.freeze({ key, ...content });

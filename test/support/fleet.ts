@@ -121,7 +121,12 @@ export class Fleet {
       }
       for (const pod of podsOf(world, mesh, group))
         out.servers.push(
-          ...placed(`${id} ${pod.name}`, resources, certificate, { kind: "server", ip: pod.ip, port: ports.app }),
+          ...placed(`${id} ${pod.name}`, resources, certificate, {
+            kind: "server",
+            ip: pod.ip,
+            port: ports.app,
+            past: pod.past,
+          }),
         );
     }
     return out;
@@ -144,10 +149,18 @@ interface Placed {
 const taken = (stats: ReadonlyMap<string, number>, what: string, updates: number): boolean =>
   (stats.get(`${what}.update_success`) ?? 0) + (stats.get(`${what}.update_rejected`) ?? 0) > updates;
 
-function* podsOf(world: World, mesh: Mesh, group: string): Generator<{ name: PodName; ip: string }> {
+interface ServerPod {
+  readonly name: PodName;
+  readonly ip: string;
+  /** Ports that do not come to its sidecar. */
+  readonly past: readonly number[];
+}
+
+function* podsOf(world: World, mesh: Mesh, group: string): Generator<ServerPod> {
   for (const pods of world.tables.Pod.values())
     for (const { name, ips, workload } of pods.values())
-      if (mesh.groupOf.get(workload.key) === group && ips[0] !== undefined) yield { name, ip: ips[0] };
+      if (mesh.groupOf.get(workload.key) === group && ips[0] !== undefined)
+        yield { name, ip: ips[0], past: workload.past ?? [] };
 }
 
 const PROXY_FILTER = {
@@ -160,7 +173,12 @@ function placed(
   id: string,
   resources: Resources,
   certificate: Resource,
-  place: { readonly kind: "client" | "server"; readonly ip: string; readonly port: number },
+  place: {
+    readonly kind: "client" | "server";
+    readonly ip: string;
+    readonly port: number;
+    readonly past?: readonly number[];
+  },
 ): Placed[] {
   const secrets = new Map([...resources.SDS.values(), certificate].map((r) => [r.name, jsonOf(r)]));
   const clusters = new Set(resources.CDS.keys());
@@ -210,9 +228,12 @@ function placed(
     const inbound = json.name === "inbound-listener";
     if (inbound !== (place.kind === "server")) continue;
     const ports: number[] = inbound
-      ? [...new Set<number>(json.filterChains.map((c: Json) => c.filterChainMatch.destinationPort))]
+      ? [...new Set<number>(json.filterChains.map((c: Json) => c.filterChainMatch.destinationPort))].filter(
+          (port) => !place.past?.includes(port),
+        )
       : [place.port];
     const [first, ...more] = ports.map((portValue) => ({ socketAddress: { address: place.ip, portValue } }));
+    if (!first) continue;
     const listenerFilters = inbound
       ? json.listenerFilters
       : json.listenerFilters.map((f: Json) => (f.name === "envoy.filters.listener.original_dst" ? PROXY_FILTER : f));

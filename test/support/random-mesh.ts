@@ -50,17 +50,21 @@ const serverPods = ({ web, db, other }: Ports): fc.Arbitrary<Raw[]> => {
         sa: fc.constantFrom(...accounts),
         port: fc.constantFrom(web, db, other),
         meshed: rarely(12).map((r) => !r),
+        past: rarely(12),
         there: rarely(15).map((r) => !r),
         copies: fc.constantFrom(1, 1, 2),
       })
-      .map(({ sa, port, meshed, there, copies }) =>
+      .map(({ sa, port, meshed, past, there, copies }) =>
         Array.from({ length: there ? copies : 0 }, (_, i): Raw => ({
           apiVersion: "v1",
           kind: "Pod",
           metadata: {
             ...meta(namespace, `${app}-${i}`),
             labels: { app, group },
-            ...(meshed ? {} : { annotations: { "openservicemesh.io/sidecar-injection": "disabled" } }),
+            annotations: {
+              ...(meshed ? {} : { "openservicemesh.io/sidecar-injection": "disabled" }),
+              ...(past ? { "openservicemesh.io/inbound-port-exclusion-list": `${port}` } : {}),
+            },
           },
           spec: {
             serviceAccountName: sa,

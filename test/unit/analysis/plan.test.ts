@@ -1,6 +1,7 @@
 /** What a change means for those who call. */
 import { describe, expect, test } from "vitest";
 import { changedCalls, changedIdentities, type CallChange } from "../../../src/analysis/plan.ts";
+import { changedOpen } from "../../../src/analysis/open.ts";
 import { newAccess } from "../../../src/analysis/gate.ts";
 import {
   app,
@@ -210,6 +211,24 @@ test("identities that come and go", () => {
   expect(changedIdentities(a, b)).toEqual({ added: ["web/new"], removed: ["web/thief"] });
 });
 
+test("ports that no sidecar guards, as they open and close; what is gone is not closed", () => {
+  const bare = app("shop/v2", { ...http(80), workload: { meshed: false } });
+  const [a, b] = grounds(shop, [bare, app("shop/v1", { ...http(80), workload: { past: [8080] } })]);
+  const port = (name: string, because: string) => ({
+    service: `shop/${name}`,
+    port: 80,
+    identity: `shop/${name}`,
+    podPort: 8080,
+    because,
+  });
+  const ports = [port("v1", "annotation"), port("v2", "no-sidecar")];
+  expect(changedOpen(a, b)).toEqual({ opened: ports, closed: [] });
+  expect(changedOpen(b, a)).toEqual({ opened: [], closed: ports });
+  expect(changedOpen(b, b)).toEqual({ opened: [], closed: [] });
+  const [c, d] = grounds([...shop, bare], [namespace("shop", { monitored: false })]);
+  expect(changedOpen(c, d).opened.map((one) => one.service)).toEqual(["shop/store", "shop/v1"]);
+});
+
 test("a namespace in which nothing changed is not looked at", () => {
   const other = [namespace("other"), app("other/one", http(80)), lets("other/one", ["web/buyer"], ["TCPRoute all"])];
   const [a, b] = grounds([...shop, ...other, tcpRoute("other/all")], [lets("shop/store", ["web/buyer"])]);
@@ -242,5 +261,14 @@ describe("a gate on new access", () => {
     expect(fresh([all], [lets("shop/v2", ["web/buyer"], ["HTTPRouteGroup routes buy read"])])).toEqual([]);
     expect(fresh([all], [lets("shop/v2", ["web/buyer"], ["HTTPRouteGroup routes buy"])])).toEqual([]);
     expect(fresh([all], [lets("shop/v1", ["web/thief"])])).toEqual([]);
+  });
+  test.each([
+    ["pods without a sidecar", { meshed: false }],
+    ["a port that is led past it", { past: [8080] }],
+  ])("%s let everybody in", (_name, workload) => {
+    const [a, b] = grounds(shop, [app("shop/v2", { ...http(80), workload })]);
+    const found = newAccess(newRequests(), a, b, [serviceRef("shop/v2")]);
+    expect(found).toMatchObject([{ from: "everybody", to: { service: "shop/v2", port: 80 }, podPort: 8080 }]);
+    expect(newAccess(newRequests(), b, b, [serviceRef("shop/v2")])).toEqual([]);
   });
 });

@@ -214,7 +214,15 @@ describe("what cannot be told", () => {
     const { sidecar } = ground().mesh.settings;
     expect(
       said(never("web/thief", "shop/store"), meshConfig({ sidecar: { ...sidecar, inboundPortExclusions: [8080] } })),
-    ).toMatch(/^unknown: MeshConfig leads port 8080 past/);
+    ).toBe(
+      "unknown: pods of shop/store behind Service shop/store lead port 8080 past their sidecars by MeshConfig's inboundPortExclusionList: nothing is enforced there",
+    );
+  });
+  test("a port that an annotation leads past the sidecars", () => {
+    const open = app("shop/open", { ...http, workload: { past: [8080] } });
+    expect(said(never("web/thief", "shop/open"), open)).toMatch(/^unknown: pods of shop\/open .* by annotation/);
+    const other = app("shop/open", { ...http, workload: { past: [9090] } });
+    expect(said(never("web/thief", "shop/open"), other)).toMatch(/^proved/);
   });
   test("a match on :path, which holds the query too", () => {
     const odd = routeGroup("shop/odd", [{ name: "o", headers: [{ name: ":path", regex: "/a" }] }]);

@@ -89,6 +89,34 @@ describe("no way", () => {
   });
 });
 
+describe("ports that no sidecar guards", () => {
+  const past = app("a/api", { ports: [{ port: 80, targetPort: 8080 }], workload: { past: [8080] } });
+
+  test("are open to who has none, by the Service and by the pod, if any pod behind it is so", () => {
+    const made = world(client, past);
+    expect(ask(made, to("a/api"), outside)).toEqual({ kind: "not-in-mesh", reason: "open" });
+    const own = [...(made.tables.Pod.get("a")?.values() ?? [])].find((p) => p.workload.past)?.name ?? "";
+    expect(ask(made, toPod(own, 8080), outside)).toEqual({ kind: "not-in-mesh", reason: "open" });
+    expect(ask(made, toPod(own, 8081), outside)).toEqual({ kind: "denied", reason: "client-without-sidecar" });
+    const mixed = world(client, app("a/api"), pod("a/bare", workload("a/api", { meshed: false })));
+    expect(ask(mixed, to("a/api"), outside)).toEqual({ kind: "not-in-mesh", reason: "open" });
+  });
+
+  test("take nothing from the mesh's sidecars, which speak its TLS", () => {
+    const made = world(client, past, open("api"));
+    expect(ways(made, to("a/api"))[0]?.routes[0]?.backends[0]?.servers).toMatchObject([{ past: true, port: 8080 }]);
+    expect(ways(made, to("a/api"))[0]?.routes[0]?.backends[0]?.servers[0]).not.toHaveProperty("group");
+  });
+
+  test("a pod without sidecar behind a headless TCP Service: the chain for its address has the connection", () => {
+    const bare = pod("a/bare", workload("a/db", { meshed: false }));
+    const ports = [{ port: 80, name: "tcp-db" }];
+    const made = world(client, app("a/db", { ports, headless: true }), bare, open("db"));
+    expect(ask(made, toPod("a/bare"))).toMatchObject({ kind: "ways", ways: [{ service: { name: "a/db" } }] });
+    expect(ask(made, toPod("a/bare", 81))).toEqual({ kind: "not-in-mesh", reason: "no-sidecar" });
+  });
+});
+
 describe("a way", () => {
   test("to a Service's pods, known only to who may call them", () => {
     const made = world(client, app("a/api", { ports: [{ port: 80, targetPort: 8080 }], pods: 2 }));

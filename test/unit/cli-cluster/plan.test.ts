@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { folder, type Input } from "../cli/folder.ts";
+import { files, folder, type Input } from "../cli/folder.ts";
 import { Bench, BUILT_IN, controller, member, pod, service } from "./heddle.ts";
 import type { Json } from "./fake-api.ts";
 
@@ -44,6 +44,50 @@ spec:
 `;
 
 describe("plan, one folder against another", () => {
+  test("a port that is led past the sidecar, which no gate lets pass", async () => {
+    const text = files()["pods.yaml"] ?? "";
+    const past = "annotations: {openservicemesh.io/inbound-port-exclusion-list: '80'}";
+    const open = made({
+      more: { "pods.yaml": text.replace("{name: store-v1-0,", `{name: store-v1-0, ${past},`) },
+    });
+    const { code, out } = await bench.heddle([
+      "plan",
+      "-f",
+      open,
+      "--against",
+      made(),
+      "--forbid-new-access",
+      "shop/*",
+    ]);
+    const because =
+      "its pods lead port 80 past their sidecars by annotation openservicemesh.io/inbound-port-exclusion-list";
+    expect(plain(out)).toBe(`Calls
+  - shop/buyer → shop/store:80 is no longer allowed
+      e.g. GET /buy
+      was allowed by TrafficTarget shop/buy (access.yaml:7), match buy of HTTPRouteGroup shop/routes (access.yaml:2)
+  - shop/buyer → shop/store-v1:80 is no longer allowed
+      e.g. GET /buy
+      was allowed by TrafficTarget shop/buy (access.yaml:7), match buy of HTTPRouteGroup shop/routes (access.yaml:2)
+
+Open
+  + everybody → shop/store-v1:80 (shop/store-v1): ${because}
+  + everybody → shop/store:80 (shop/store-v1): ${because}
+
+Forbidden
+  ! everybody → shop/store, pods' port 80: ${because}
+  ! everybody → shop/store-v1, pods' port 80: ${because}
+
+Plan: 2 calls are no longer allowed, 2 ports are open to everybody.
+Refused: 2 new ways to what --forbid-new-access names.`);
+    expect(code).toBe(1);
+    const closed = await bench.heddle(["plan", "-f", made(), "--against", open, "-o", "json"]);
+    expect(closed.code).toBe(2);
+    expect((JSON.parse(closed.out) as { open: { closed: unknown } }).open.closed).toMatchObject([
+      { service: "shop/store-v1", port: 80, identity: "shop/store-v1", podPort: 80, because: "annotation" },
+      { service: "shop/store" },
+    ]);
+  });
+
   test("access, with a call that shows it, the rules that decide, and what sidecars are sent", async () => {
     const { code, out } = await bench.heddle(["plan", "-f", made({ methods: ["GET", "PUT"] }), "--against", made()]);
     expect(plain(out)).toBe(`Calls

@@ -40,6 +40,15 @@ status: {phase: Running, conditions: [{type: Ready, status: "True"}], podIPs: [{
     });
   });
 
+  test("ports that an annotation leads past the sidecar are the pod's own matter, and known", () => {
+    const past = (list: string) =>
+      value(
+        pod("spec: {containers: []}", `, annotations: {openservicemesh.io/inbound-port-exclusion-list: '${list}'}`),
+      );
+    expect(past("6379, 80,80")).toMatchObject({ workload: { past: [80, 6379] } });
+    for (const nothing of ["", "x", "0", "65536"]) expect(past(nothing)).not.toHaveProperty("workload.past");
+  });
+
   test("without a label of a sidecar a pod is outside, known by its uid, and of the default account", () => {
     expect(value(pod("spec: {containers: []}"))).toMatchObject({
       proxyId: "u",
