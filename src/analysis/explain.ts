@@ -104,27 +104,17 @@ export function explain(ground: Ground, call: Call): Explanation {
   const { client, destination, request } = call;
   const nothing = { call, unknown: false, taken: [] };
   const direct = waysOf(ground, client, destination);
-  const given = request && authorityOf(request);
-  const strange =
-    given !== undefined &&
-    client.kind === "account" &&
-    !named(ground.mesh, client.identity, destination.port, withoutDot(given));
-  const stopped = (
-    stop: Stop,
-    service = destination.kind === "service" ? destination.service : undefined,
-  ): Explanation => {
+  const stopped = (stop: Stop): Explanation => {
     if (stop.kind === "not-in-mesh") return { ...nothing, verdict: stop.kind, stop };
     const refusal = clientRefusal(ground.mesh, destination.port, request);
-    const empty = stop.reason === "no-pods" ? emptyWay(ground.mesh, service, destination.port) : undefined;
-    if (empty === "tcp") return { ...nothing, verdict: stop.kind, stop, answer: "closed" };
-    const lost = stop.reason === "other-address" || (empty === "http" && !strange);
-    return { ...nothing, verdict: stop.kind, stop, answer: lost && refusal === 403 ? 503 : refusal };
+    const answer = stop.reason === "other-address" && refusal === 403 ? 503 : refusal;
+    return { ...nothing, verdict: stop.kind, stop, answer };
   };
   if (client.kind === "outside" || direct.kind === "denied")
     return direct.kind === "ways" ? stopped({ kind: "denied", reason: "client-without-sidecar" }) : stopped(direct);
   const { identity } = client;
   const asked = request && byAuthority(ground, identity, call, request, direct);
-  if (asked && "stop" in asked) return stopped(asked.stop, asked.redirected);
+  if (asked && "stop" in asked) return stopped(asked.stop);
   const found = asked ?? direct;
   if (found.kind !== "ways") return stopped(found);
   const { ways } = found;
@@ -150,21 +140,6 @@ export function explain(ground: Ground, call: Call): Explanation {
           ? 400
           : refusalOf(http, taken),
   };
-}
-
-/**
- * What the client's sidecar takes calls for that it knows a way for and nobody at its end: in permissive mode it knows one to every Service.
- * A TCP chain it has for virtual IPs only: a headless Service without pods has no address.
- */
-function emptyWay(
-  { services, settings }: Mesh,
-  name: ServiceName | undefined,
-  number: number,
-): "http" | "tcp" | undefined {
-  const service = settings.permissive && name !== undefined ? services.get(name) : undefined;
-  const port = service?.ports.find((p) => p.port === number);
-  if (port?.protocol === "http") return "http";
-  return port && !service?.headless ? "tcp" : undefined;
 }
 
 /** What a caller sees of its own sidecar's refusal. Ports on which no Service of the mesh speaks TCP are listened to for HTTP. */
@@ -195,9 +170,15 @@ function authority({ destination }: Call, request: Request, ways: readonly Way[]
   return `${destination.kind === "pod" ? `${localName(destination.pod)}.` : ""}${host}${suffix}`;
 }
 
-/** Whether the client's sidecar has a TCP chain for these addresses: it has none for a Service that it does not know, nor where nothing is left to send to. */
-const hasChain = ({ known, port, routes }: Way): boolean =>
-  known && port.protocol !== "http" && routes.some(({ backends }) => backends.length > 0);
+/**
+ * Whether the client's sidecar has a TCP chain for these addresses: it has none for a Service that it does not know, nor where nothing is left
+ * to send to; and a headless Service without pods has no address.
+ */
+const hasChain = ({ known, service, port, to, routes }: Way): boolean =>
+  known &&
+  port.protocol !== "http" &&
+  (!service.headless || to !== undefined) &&
+  routes.some(({ backends }) => backends.length > 0);
 
 /** On HTTP ports the request's authority decides which Service is called, wherever the connection goes, unless a TCP chain has the address. */
 function byAuthority(
@@ -215,13 +196,10 @@ function byAuthority(
   if (given === undefined || !ground.mesh.httpPorts.includes(port)) return undefined;
   if (direct.kind === "ways" && direct.ways.some(hasChain)) return undefined;
   const called = call.destination.kind === "service" ? call.destination.service : undefined;
-  if (direct.kind === "not-routed" && direct.reason === "no-pods" && emptyWay(ground.mesh, called, port) === "tcp")
-    return undefined;
   const found = named(ground.mesh, identity, port, withoutDot(given));
   const [way] = direct.kind === "ways" ? direct.ways : [];
   // One whose Service the client does not know is refused as any other; who reads the answer is told about that Service.
-  const known = way?.known ?? (direct.kind === "not-routed" && ground.mesh.settings.permissive);
-  if (!found) return known ? { stop: { kind: "denied", reason: "unknown-host", authority: given } } : undefined;
+  if (!found) return way?.known ? { stop: { kind: "denied", reason: "unknown-host", authority: given } } : undefined;
   const { service, by } = found;
   const own = called === undefined ? "pods" : "service";
   if (by === own && (service === way?.service || service.name === called)) return undefined;

@@ -124,8 +124,9 @@ function toService(ground: Ground, client: Client, name: ServiceName, number: nu
   const workloads = selectedBy(world, object);
   const port = service.ports.find((p) => p.port === number);
   if (!port) return notRouted(workloads.length === 0 ? "no-pods" : "no-target-port");
-  // A split with nothing left is a way too: whoever knows the Service is answered there.
-  if (port.routes.every(({ backends }) => backends.length > 0 && backends.every((b) => b.service === name))) {
+  // Whoever knows the Service has a way to it and is answered there, also where nothing is left of a split, or nobody stands behind.
+  const known = client.kind === "account" && knownTo(mesh, client.identity)?.has(service) === true;
+  if (!known && port.routes.every(({ backends }) => backends.length > 0 && backends.every((b) => b.service === name))) {
     if (workloads.length === 0) return notRouted("no-pods");
     if (workloads.every((w) => !mesh.groupOf.has(w.key))) return notInMesh("no-sidecar");
   }

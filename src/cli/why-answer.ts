@@ -202,7 +202,11 @@ export function reasonOf({ mesh, world }: View, explanation: Explanation, from: 
   const shares = explanation.taken.flatMap((taken) => taken.shares);
   if (explanation.taken.every(({ shares: of }) => of.length === 0))
     return "the TrafficSplit has no backend left to send to";
-  if (verdict === "not-routed") return "no pod stands behind the backends";
+  if (verdict === "not-routed") {
+    const [first] = explanation.taken;
+    const own = first && first.route?.split === undefined;
+    return `no pod stands behind ${own ? `Service ${first.way.service.name}` : "the backends"}`;
+  }
   const because = new Set(
     shares.flatMap(({ servers }) => servers.flatMap(({ judgement }) => (judgement.allowed ? [] : [judgement.because]))),
   );

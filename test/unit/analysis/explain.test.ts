@@ -281,7 +281,7 @@ describe("denied", () => {
 
     test("with 503, where the request names a Service of this port", () => {
       const ground = of(api, permissive, empty("http-x"));
-      const nobody = { verdict: "not-routed", stop: { reason: "no-pods" } };
+      const nobody = { verdict: "not-routed" };
       expect(ask(ground, "a/web", "a/empty", "GET /")).toMatchObject({ ...nobody, answer: 503 });
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "empty.a"]])).toMatchObject({ ...nobody, answer: 503 });
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "x.y"]])).toMatchObject({
@@ -298,10 +298,24 @@ describe("denied", () => {
 
     test("by a closed connection on TCP, whatever a request names", () => {
       const ground = of(api, permissive, empty("tcp-x"));
-      const closed = { verdict: "not-routed", stop: { reason: "no-pods" }, answer: "closed" };
+      const closed = { verdict: "not-routed", answer: "closed" };
       expect(ask(ground, "a/web", "a/empty", "GET /")).toMatchObject(closed);
       expect(ask(ground, "a/web", "a/empty", "GET /", [["host", "api"]])).toMatchObject(closed);
       expect(ask(ground, "a/web", "a/empty")).toMatchObject(closed);
+    });
+
+    test("or to one whose pods have no sidecar: they do not speak the mesh's TLS", () => {
+      const bare = (name: string) => app("a/bare", { ports: [{ port: 80, name }], workload: { meshed: false } });
+      const tcp = of(api, permissive, bare("tcp-x"));
+      expect(ask(tcp, "a/web", "a/bare")).toMatchObject({ verdict: "denied", answer: "closed" });
+      // The chain for its address has what names another Service.
+      expect(ask(tcp, "a/web", "a/bare", "GET /", [["host", "api"]])).toMatchObject({
+        verdict: "denied",
+        answer: "closed",
+      });
+      const http = of(api, permissive, bare("http-x"));
+      expect(ask(http, "a/web", "a/bare", "GET /")).toMatchObject({ verdict: "denied", answer: 503 });
+      expect(ask(of(api, bare("http-x"), web), "a/web", "a/bare", "GET /")).toMatchObject({ verdict: "not-in-mesh" });
     });
   });
 });
