@@ -177,7 +177,7 @@ function addressOwner(
   for (const service of knownTo(mesh, identity) ?? []) {
     if (!service.headless || namespaceOf(service.name) !== namespace) continue;
     const port = service.ports.find((p) => p.port === number);
-    if (!port || port.protocol === "http") continue;
+    if (!port || port.protocol === "http" || port.routes.at(-1)?.backends.length === 0) continue;
     const object = serviceOf(world, service.name);
     if (object && selectedBy(world, object).includes(workload) && targetPortIn(object, port, workload) !== undefined)
       return service;

@@ -68,7 +68,8 @@ function listener(
   }
   for (const service of services) {
     for (const port of service.ports) {
-      if (port.protocol === "http") continue;
+      // Where nothing is left to send to, the addresses are free for who comes next.
+      if (port.protocol === "http" || port.routes.at(-1)?.backends.length === 0) continue;
       // Two headless Services may have the same pods: Envoy refuses a listener in which two chains match one address.
       const addresses = (service.headless ? podsOf(service, port) : service.clusterIPs).filter((address) => {
         const place = `${address} ${port.port}`;
@@ -109,7 +110,7 @@ function tcpChain(
   refs: Reference[],
 ): FilterChain | undefined {
   const backends = port.routes.at(-1)?.backends ?? [];
-  if (addresses.length === 0 || backends.length === 0) return undefined;
+  if (addresses.length === 0) return undefined;
   for (const b of backends) refs.push({ type: "CDS", name: names.backendClusterName(b) });
   const name = names.outboundChainName(service.name, port.port, port.protocol);
   const [only, ...more] = backends;

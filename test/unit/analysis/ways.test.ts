@@ -181,4 +181,17 @@ describe("a way", () => {
     ]);
     expect(lines(made, nth(made, 0))).toEqual(["itself; a/alias 1 → a/db-0:80"]);
   });
+
+  test("and one whose split has nothing left has none", () => {
+    const ports = [{ port: 80, name: "tcp-x" }];
+    const made = world(
+      client,
+      app("a/db", { headless: true, ports }),
+      service("a/alias", { headless: true, ports, selector: { app: "db" } }),
+      split("a/nothing", { service: "alias", backends: { gone: 1 } }),
+      open("db"),
+    );
+    expect(lines(made, nth(made, 0))).toEqual(["itself; a/db 1 → a/db-0:80"]);
+    expect(ways(made, to("a/alias")).map((w) => w.service.name)).toEqual(["a/db"]);
+  });
 });

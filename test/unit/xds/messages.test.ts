@@ -213,6 +213,8 @@ test("no two chains of a listener match one address: the first Service by name h
     ["outbound_a/one_5432_tcp", ["10.2.0.7"]],
     ["outbound_a/two_5432_tcp", ["10.2.0.8"]],
   ]);
+  mesh.step(split("a/nothing", { service: "one", backends: { gone: 1 } }));
+  expect(tcp()).toEqual([["outbound_a/two_5432_tcp", ["10.2.0.7", "10.2.0.8"]]]);
 });
 
 describe("difference 8: an edit of a Service takes effect by itself", () => {
