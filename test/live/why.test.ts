@@ -162,7 +162,7 @@ function expected(explanation: Explanation, mesh: Mesh, dialled: string | undefi
   if (explanation.unknown || explanation.stop || (http && !explanation.call.request)) refusals.clear();
   if (explanation.answer !== undefined) refusals.add(explanation.answer);
   // Egress lets through what the mesh refuses at the client, to servers that refuse it then.
-  if (mesh.settings.egress) for (const status of [403, 503, "closed"] as const) refusals.add(status);
+  if (mesh.settings.egress) for (const status of [400, 403, 503, "closed"] as const) refusals.add(status);
   return { allowed, refusals };
 }
 
