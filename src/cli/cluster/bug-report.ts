@@ -108,7 +108,7 @@ export async function bugReport(context: Context, options: BugReportOptions): Pr
   for (const line of collection.errors) terminal.note(`Not collected: ${line}`);
   await terminal.out(`Bug report written to ${file} (${collection.files.length} files)`);
   terminal.note(
-    "Values of variables and Secrets are not in it. Logs are as they were printed: look at them before you share it.",
+    "Values of variables and Secrets, and the commands of your containers, are not in it. Logs are as they were printed: look at them before you share it.",
   );
   return 0;
 }

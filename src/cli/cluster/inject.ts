@@ -38,7 +38,14 @@ export async function injectManifests(
   options: InjectOptions,
 ): Promise<number> {
   const { filename, namespace } = options;
-  const text = filename === "-" ? await standardInput() : await readFile(filename, "utf8");
+  const text =
+    filename === "-"
+      ? await standardInput()
+      : await readFile(filename, "utf8").catch((error: unknown) => {
+          throw (error as NodeJS.ErrnoException).code === "EISDIR"
+            ? new UserError(`${filename} is a folder: give one file, or - for standard input.`)
+            : error;
+        });
   const { loadAll, dump } = await import("js-yaml");
   let documents: unknown[];
   try {

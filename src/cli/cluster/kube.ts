@@ -120,8 +120,10 @@ async function configOf(kubeConfig: KubeConfig, namespace: string | undefined): 
     try {
       await kubeConfig.applyToHTTPSOptions(options);
     } catch (error) {
+      const command = kubeConfig.getCurrentUser()?.exec?.command as string | undefined;
+      const said = (error as Error).message.trim() || "it said nothing and ended with an error";
       throw new UserError(
-        `The credential plugin of the kubeconfig failed: ${(error as Error).message}. Run: kubectl version, which says more.`,
+        `The credential plugin ${command === undefined ? "" : `${command} `}of the kubeconfig failed: ${said.replace(/\.$/, "")}. Run: kubectl version, which says more.`,
       );
     }
     const authorization = stringAt(options, "headers", "Authorization");

@@ -63,7 +63,7 @@ export class Transport {
   constructor(options: TransportOptions) {
     const { config, clock = realClock, limits, userAgent = "heddle" } = options;
     this.#config = config;
-    this.#base = new URL(config.server);
+    this.#base = serverOf(config.server);
     this.#clock = clock;
     this.#limits = { ...TRANSPORT_LIMITS, ...limits };
     this.#userAgent = userAgent;
@@ -143,20 +143,28 @@ export class Transport {
     const url = new URL(this.#base.pathname.replace(/\/$/, "") + request.path, this.#base);
     for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, String(value));
     const content = body === undefined ? undefined : JSON.stringify(body);
+    const options = {
+      method,
+      agent: this.#agent,
+      headers: {
+        accept: "application/json",
+        "user-agent": this.#userAgent,
+        ...(content === undefined ? {} : { "content-type": contentType, "content-length": Buffer.byteLength(content) }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+    };
     return new Promise((resolve, reject) => {
-      const sent = (this.#base.protocol === "http:" ? http : https).request(url, {
-        method,
-        agent: this.#agent,
-        headers: {
-          accept: "application/json",
-          "user-agent": this.#userAgent,
-          ...(content === undefined
-            ? {}
-            : { "content-type": contentType, "content-length": Buffer.byteLength(content) }),
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...headers,
-        },
-      });
+      let sent: http.ClientRequest;
+      try {
+        sent = (this.#base.protocol === "http:" ? http : https).request(url, options);
+      } catch (error) {
+        // A certificate or key that is no PEM, a token with a line break.
+        throw new ConfigError(
+          `The credentials for the API server at ${this.server} cannot be used: ${(error as Error).message}. Correct the kubeconfig's certificate, key or token.`,
+          { cause: error },
+        );
+      }
       const abort = () => sent.destroy(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
       const { answer } = this.#limits;
       const cancel = this.#clock.after(answer, () =>
@@ -234,4 +242,10 @@ function parseOrText(text: string): unknown {
 
 function unreachable(host: string, error: NodeJS.ErrnoException): string {
   return `the API server at ${host} cannot be reached (${error.message || error.code || "no reason given"})`;
+}
+
+function serverOf(server: string): URL {
+  const url = URL.parse(server);
+  if (url?.protocol === "https:" || url?.protocol === "http:") return url;
+  throw new ConfigError(`The API server's address ${server} is no https:// address. Correct the kubeconfig's server.`);
 }

@@ -167,10 +167,18 @@ describe("support bug-report", () => {
             { name: "PASSWORD", value: "hunter2" },
             { name: "REF", valueFrom: { secretKeyRef: { name: "s" } } },
           ],
+          command: ["serve"],
+          args: ["--password=hunter2"],
+          livenessProbe: { httpGet: { port: 80, httpHeaders: [{ name: "Authorization", value: "hunter2" }] } },
+          lifecycle: { preStop: { exec: { command: ["stop", "hunter2"] } } },
         },
       ],
     });
-    (secretive["metadata"] as Json)["annotations"] = { "kubectl.kubernetes.io/last-applied-configuration": "hunter2" };
+    (secretive["metadata"] as Json)["annotations"] = {
+      "kubectl.kubernetes.io/last-applied-configuration": "hunter2",
+      "vault.example.com/token": "hunter2",
+      "openservicemesh.io/sidecar-injection": "enabled",
+    };
     bench.api.put(
       controller(),
       member("shop"),
@@ -178,7 +186,7 @@ describe("support bug-report", () => {
       pod("osm-system", "c-1", {
         meshed: false,
         labels: { app: "osm-controller" },
-        containers: [{ name: "osm-controller" }],
+        containers: [{ name: "osm-controller", args: ["controller", "--mesh-name=osm"] }],
       }),
       node("n1"),
     );
@@ -207,6 +215,9 @@ describe("support bug-report", () => {
     expect(found["pods/shop/web-1/envoy/clusters.txt"]).toBe("envoy says /clusters");
     expect(JSON.stringify(found)).not.toContain("hunter2");
     expect(found["pods/shop/web-1/pod.yaml"]).toContain("name: PASSWORD");
+    expect(found["pods/shop/web-1/pod.yaml"]).toContain("name: Authorization");
+    expect(found["pods/shop/web-1/pod.yaml"]).toContain("openservicemesh.io/sidecar-injection: enabled");
+    expect(found["pods/shop/web-1/pod.yaml"]).not.toContain("serve");
     expect(found["pods/shop/web-1/pod.yaml"]).toContain("secretKeyRef");
     // The controller's pages were not there to be had, and that is told.
     expect(found["errors.txt"]).toMatch(/c-1\/api\/proxies\.json: .*does not answer/);
@@ -368,7 +379,31 @@ describe("which cluster", () => {
     expect(await list()).toMatchObject({ code: 0, error: "" });
     expect(bench.api.seen.at(-1)?.token).toBe("Bearer from-plugin");
     writeFileSync(plugin, "#!/bin/sh\necho no >&2\nexit 3\n");
-    expect((await list()).error).toMatch(/^The credential plugin of the kubeconfig failed: /);
+    expect((await list()).error).toContain(`The credential plugin ${plugin} of the kubeconfig failed: `);
+    writeFileSync(plugin, "#!/bin/sh\nexit 1\n");
+    expect((await list()).error).toMatch(/failed: \S.*\. Run: kubectl version/);
+  });
+
+  test("credentials that cannot be used are the kubeconfig's fault", async () => {
+    const before = readFileSync(bench.kubeconfig, "utf8");
+    const edited = async (edit: (user: Json, cluster: Json) => void) => {
+      const config = JSON.parse(before) as { clusters: { cluster: Json }[]; users: { user: Json }[] };
+      edit(config.users[0]!.user, config.clusters[0]!.cluster);
+      writeFileSync(bench.kubeconfig, JSON.stringify(config));
+      return (await list()).error;
+    };
+    const noPem = Buffer.from("no certificate").toString("base64");
+    expect(await edited((user) => (user["token"] = "two\nlines"))).toMatch(
+      /^The credentials .* cannot be used: .*token/,
+    );
+    expect(await edited((_, cluster) => (cluster["server"] = "ftp://here"))).toMatch(
+      /ftp:\/\/here is no https:\/\/ addr/,
+    );
+    const certificate = await edited((user, cluster) => {
+      Object.assign(user, { "client-certificate-data": noPem, "client-key-data": noPem });
+      cluster["server"] = "https://127.0.0.1:1";
+    });
+    expect(certificate).toMatch(/^The credentials for the API server at 127\.0\.0\.1:1 cannot be used: /);
   });
 
   test("several files are merged, the first that says something wins", async () => {
