@@ -93,12 +93,6 @@ export class StatusWriter {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Forgets what stands: somebody else has written meanwhile. */
-  forget(): void {
-    this.#done.clear();
-    this.#wanted.clear();
-  }
-
   async #work(signal: AbortSignal): Promise<void> {
     this.#working++;
     for (let next = this.#take(); next && !signal.aborted; next = this.#take()) {

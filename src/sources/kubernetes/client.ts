@@ -40,7 +40,6 @@ export interface ApplyOptions {
   /** Takes fields from other owners; without it that is a conflict (409). */
   readonly force?: boolean;
   readonly subresource?: "status";
-  readonly dryRun?: boolean;
 }
 
 /** What the API server says of a token. */
@@ -148,11 +147,11 @@ export class KubernetesClient {
 
   /** Server-side apply: makes the object, or changes the given fields of it and drops those given before and not now. */
   apply(resource: Resource, object: Raw, options: ApplyOptions, signal: AbortSignal): Promise<Raw> {
-    const { manager, force = false, subresource, dryRun = false } = options;
+    const { manager, force = false, subresource } = options;
     return this.#object({
       method: "PATCH",
       path: pathOf(resource, nameOf(object), subresource),
-      query: { fieldManager: manager, force, dryRun: dryRun ? "All" : undefined },
+      query: { fieldManager: manager, force },
       // JSON is YAML, and this is the only type that every version takes.
       contentType: "application/apply-patch+yaml",
       body: object,
