@@ -6,6 +6,7 @@ import {
   ANNOTATION_INJECTION,
   ANNOTATION_INBOUND_PORTS,
   ANNOTATION_METRICS,
+  LABEL_CONTROL_PLANE,
   LABEL_IGNORE,
   LABEL_MONITORED_BY,
   LABEL_PROXY_UUID,
@@ -44,10 +45,17 @@ export function namespace(reader: Reader, object: Raw, place: Place): Namespace 
     return on ?? false;
   };
   const by = labels[LABEL_MONITORED_BY];
-  const monitored =
+  const wanted =
     (place.mesh === undefined ? Boolean(by) : by === place.mesh) &&
     labels[LABEL_IGNORE] === undefined &&
     !SYSTEM_NAMESPACES.includes(place.name);
+  const apart = labels[LABEL_CONTROL_PLANE];
+  if (wanted && apart !== undefined) {
+    const path = at("metadata.labels", LABEL_CONTROL_PLANE);
+    const message = `${path} is set, and no pod of such a namespace gets a sidecar, so the namespace is not in the mesh; remove the label.`;
+    reader.report("bad-field", path, message);
+  }
+  const monitored = wanted && apart === undefined;
   return { name: place.name, monitored, inject: toggle(ANNOTATION_INJECTION), metrics: toggle(ANNOTATION_METRICS) };
 }
 

@@ -4,6 +4,8 @@
 import type { Namespace } from "./types.ts";
 
 export const LABEL_MONITORED_BY = "openservicemesh.io/monitored-by";
+/** Namespaces with this label are never members, as OSM had it: the webhook is not called for them, so that they can start without it. */
+export const LABEL_CONTROL_PLANE = "control-plane";
 export const LABEL_IGNORE = "openservicemesh.io/ignore";
 /** Set on each pod that has a sidecar: the proxy's id. */
 export const LABEL_PROXY_UUID = "osm-proxy-uuid";

@@ -1,7 +1,7 @@
 /**
  * `heddle namespace add | remove | list | ignore`: which namespaces are in a mesh, by OSM's label and annotation.
  */
-import { ANNOTATION_INJECTION, LABEL_IGNORE, LABEL_MONITORED_BY } from "../../world/injection.ts";
+import { ANNOTATION_INJECTION, LABEL_CONTROL_PLANE, LABEL_IGNORE, LABEL_MONITORED_BY } from "../../world/injection.ts";
 import { UserError } from "../errors.ts";
 import { table } from "../text.ts";
 import type { Api } from "./api.ts";
@@ -54,6 +54,10 @@ export async function namespaceAdd(
     if (labelOf(namespace, LABEL_IGNORE) !== undefined)
       throw new UserError(
         `Cannot add ignored namespace [${name}]. Remove the label first: kubectl label namespace ${name} ${LABEL_IGNORE}-`,
+      );
+    if (labelOf(namespace, LABEL_CONTROL_PLANE) !== undefined)
+      throw new UserError(
+        `Cannot add namespace [${name}]: it has the label ${LABEL_CONTROL_PLANE}, and no pod of such a namespace gets a sidecar. Remove the label first: kubectl label namespace ${name} ${LABEL_CONTROL_PLANE}-`,
       );
     await api.patch(NAMESPACES, { name }, addPatch(meshName, !disableSidecarInjection));
     await terminal.out(`Namespace [${name}] successfully added to mesh [${meshName}]`);

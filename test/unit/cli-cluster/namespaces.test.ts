@@ -68,9 +68,11 @@ describe("namespace add", () => {
       /^mesh \[other\] does not exist, please specify another mesh using --mesh-name or create a new mesh/,
     ],
     [["add", "nowhere"], /there is no namespace "nowhere"\. Create it: kubectl create namespace nowhere/],
+    [["add", "apart"], /^Cannot add namespace \[apart\]: it has the label control-plane, .* Remove the label first/],
     [["add", "quiet"], /^Cannot add ignored namespace \[quiet\]\. Remove the label first/],
   ])("%j fails and says what to do", async (args, sentence) => {
     bench.api.put(namespace("shop"), namespace("quiet", { labels: { "openservicemesh.io/ignore": "true" } }));
+    bench.api.put(namespace("apart", { labels: { "control-plane": "gatekeeper" } }));
     const { code, error } = await bench.heddle(["namespace", ...args]);
     expect(code).toBe(1);
     expect(error).toMatch(sentence);

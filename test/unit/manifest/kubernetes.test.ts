@@ -163,6 +163,13 @@ endpoints:
     });
   });
 
+  test("a Namespace with the label control-plane is no member, and is told so", () => {
+    const labels = "{openservicemesh.io/monitored-by: osm, control-plane: x}";
+    const decoded = decode(`apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: ${labels}}`);
+    expect(value(decoded)).toMatchObject({ monitored: false });
+    expect(said(decoded)).toEqual([expect.stringContaining("control-plane")]);
+  });
+
   test("of two meshes each sees its own namespaces, and a mesh without a name all of them", () => {
     const seen = (mesh: string | undefined) =>
       ["osm", "other"].map((by) => {
