@@ -18,7 +18,7 @@ import { Validator } from "../validator/validate.ts";
 import type { Kind } from "../world/types.ts";
 import { spreadCa } from "./ca-spread.ts";
 import { aborted, allAddresses, VALIDATING } from "./cluster.ts";
-import { followPreset } from "./mesh-config.ts";
+import { followPreset, MESH_CONFIG } from "./mesh-config.ts";
 import { secretStore } from "./secret-store.ts";
 import { LATER, StatusWriter } from "./status-writer.ts";
 import { subjectsOf } from "./subjects.ts";
@@ -171,7 +171,7 @@ function watchSilence(source: KubernetesSource, metrics: Metrics, signal: AbortS
 
 /** What only one replica does. */
 function lead(
-  { client, log, namespace, identity, caConfigMap }: ControllerOptions,
+  { client, log, namespace, identity, caConfigMap, presetConfigMap }: ControllerOptions,
   plane: ControlPlane,
   source: KubernetesSource,
   metrics: Metrics,
@@ -181,9 +181,16 @@ function lead(
     metrics.leading.set(1);
     log.info("leading: this replica writes status", { identity });
     const writer = new StatusWriter({ api: client, log, manager: MANAGER });
+    let missing = false;
     const write = new Settle({ quiet: 100, max: 1_000 }, () => {
-      if (!term.aborted && plane.ready())
-        writer.update(subjectsOf(plane.pipeline.world, plane.problems(), servedOf(source)), term);
+      if (term.aborted || !plane.ready()) return;
+      const { world } = plane.pipeline;
+      const served = servedOf(source);
+      writer.update(subjectsOf(world, plane.problems(), served), term);
+      // Settings that somebody deleted would else be the defaults, whatever the chart's values say.
+      const was = missing;
+      missing = served.has("MeshConfig") && !world.tables.MeshConfig.get(namespace)?.has(MESH_CONFIG);
+      if (missing && !was) void followPreset({ client, log, namespace, preset: presetConfigMap }, term);
     });
     const unfollow = plane.pipeline.onPublished(() => write.poke());
     plane.onProblems(() => write.poke());

@@ -13,10 +13,12 @@ interface Policy {
   readonly kind: string;
   readonly metadata: {
     readonly name: string;
+    readonly uid: string;
     readonly resourceVersion: string;
     readonly generation: number;
     readonly managedFields: readonly { manager: string; operation: string; subresource?: string }[];
   };
+  readonly spec?: unknown;
   readonly status?: {
     readonly conditions?: readonly {
       type: string;
@@ -96,6 +98,18 @@ export function statuses(open: () => Market): void {
           expect(observedGeneration, what).toBe(metadata.generation);
         }
       }
+    });
+
+    test("a MeshConfig that somebody deletes comes back as the chart's values say", async () => {
+      const config = async () => (await policies()).find(({ kind }) => kind === "MeshConfig");
+      const before = await config();
+      await shop.kubectl("delete", "meshconfig", before?.metadata.name ?? "", "-n", SYSTEM);
+      const again = async () => {
+        const now = await config();
+        return now?.metadata.uid !== before?.metadata.uid && now?.status?.conditions?.length === 2;
+      };
+      await until("it is there again", again, 30_000);
+      expect((await config())?.spec).toEqual(before?.spec);
     });
 
     test("a Problem is told by one Event; edits that change nothing of it, and a new leader, write and tell nothing again", async () => {
