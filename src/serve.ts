@@ -14,13 +14,16 @@ import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Sink } from "./sources/sink.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
-import type { Identity } from "./world/names.ts";
+import { controlPlaneDnsName, type Identity } from "./world/names.ts";
 import { Store } from "./world/store.ts";
 import type { ObjectRef, Problem } from "./world/types.ts";
 import { ownCertificate } from "./xds/tls.ts";
 
-/** The DNS names under which sidecars verify the control plane: OSM's Service name first. */
-export const SERVER_NAMES = ["osm-controller.osm-system.svc.cluster.local", "ads.cluster.local"] as const;
+/** DNS names of a control plane: the one under which sidecars verify it first, then OSM's Service, for sidecars of before. */
+export const SERVER_NAMES = [
+  controlPlaneDnsName("cluster.local"),
+  "osm-controller.osm-system.svc.cluster.local",
+] as const;
 
 export interface ServeOptions {
   /** Resolves when everything that was there has been told. */
@@ -99,13 +102,15 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     cache,
     metrics,
     log,
-    authenticate: (peer) => {
-      if (peer.certificate) return authenticate(peer.certificate, trustDomain);
-      return (
-        options.tokens?.authenticate(peer.header("authorization"), signal) ?? {
-          refused: "no client certificate was shown",
-        }
-      );
+    authenticate: async (peer) => {
+      const found = peer.certificate
+        ? authenticate(peer.certificate, trustDomain)
+        : await options.tokens?.authenticate(peer.header("authorization"), signal);
+      if (!found) return { refused: "no client certificate was shown" };
+      if ("refused" in found) return found;
+      // Without a certificate of its own it could do nothing with what it is sent: it learns why, instead of waiting.
+      const refused = authority.refusal(found.proxy.identity as Identity);
+      return refused === undefined ? found : { refused };
     },
     contradicts: ({ identity }, node) => {
       const claim = claimedIdentity(node, trustDomain);

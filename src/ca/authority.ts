@@ -3,7 +3,7 @@
  * Knows what stands in which certificate; nothing of Envoy, streams or where the root is kept.
  */
 import type { Log } from "../telemetry/log.ts";
-import { principalDnsName, spiffeId, type Identity } from "../world/names.ts";
+import { isServiceDnsName, principalDnsName, spiffeId, type Identity } from "../world/names.ts";
 import { Gate } from "./gate.ts";
 import { KEY_KINDS, makeKeyPair, type KeyKind } from "./keys.ts";
 import { Lifetime, type Issued } from "./lifetime.ts";
@@ -110,9 +110,21 @@ export class Authority {
     return authority;
   }
 
+  /**
+   * Why this workload gets no certificate; undefined when it gets one. A ServiceAccount's name may have dots: one with the
+   * DNS name of a Service could pose as the control plane, whose certificate has its Services' names.
+   */
+  refusal(id: Identity): string | undefined {
+    if (!isIdentity(id)) return `No certificate for ${JSON.stringify(id)}: it is not an identity's name.`;
+    const name = principalDnsName(id, this.trustDomain);
+    if (!isServiceDnsName(name)) return undefined;
+    return `No certificate for ${JSON.stringify(id)}: its DNS name ${name} has the form of a Service's. Give the pod a ServiceAccount without dots.`;
+  }
+
   /** A workload's certificate, for both ends of mTLS. */
   async issueWorkload(id: Identity, signal?: AbortSignal): Promise<Issued> {
-    if (!isIdentity(id)) throw new CaError(`No certificate for ${JSON.stringify(id)}: it is not an identity's name.`);
+    const refused = this.refusal(id);
+    if (refused !== undefined) throw new CaError(refused);
     const names = [dns(principalDnsName(id, this.trustDomain)), uri(spiffeId(id, this.trustDomain))];
     return this.#issue({ names, uses: ["serverAuth", "clientAuth"], validity: this.#workloadValidity }, signal);
   }
@@ -244,6 +256,8 @@ function checked(settings: AuthoritySettings): Required<AuthoritySettings> {
   const mistakes = [
     !isDnsName(full.trustDomain) &&
       `The trust domain ${JSON.stringify(full.trustDomain)} is not a DNS name in lower case.`,
+    full.trustDomain.split(".")[0] === "svc" &&
+      `The trust domain ${JSON.stringify(full.trustDomain)} must not begin with "svc": workloads would have Services' names.`,
     tooShort(full.workloadValidity),
     !(full.controlPlaneValidity >= SHORTEST) &&
       "The validity of control-plane certificates must be ten minutes or more.",

@@ -15,6 +15,7 @@ import type { Log } from "../telemetry/log.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { reviewObject } from "../validator/review.ts";
 import { Validator } from "../validator/validate.ts";
+import { controlPlaneDnsName } from "../world/names.ts";
 import type { Kind } from "../world/types.ts";
 import { spreadCa } from "./ca-spread.ts";
 import { aborted, allAddresses, VALIDATING } from "./cluster.ts";
@@ -121,7 +122,7 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
   client.close();
 }
 
-/** The names under which a Service of the control plane is called. */
+/** The names under which a Service of the control plane is called, and the one under which sidecars verify it. */
 export const serverNames = (
   service: string,
   namespace: string,
@@ -131,7 +132,7 @@ export const serverNames = (
   `${service}.${namespace}.svc.${clusterDomain}`,
   `${service}.${namespace}.svc`,
   `${service}.${namespace}`,
-  `ads.${trustDomain}`,
+  controlPlaneDnsName(trustDomain),
 ];
 
 async function startValidator(

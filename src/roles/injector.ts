@@ -11,6 +11,7 @@ import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { KubernetesSource } from "../sources/kubernetes/source.ts";
 import type { Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { controlPlaneDnsName } from "../world/names.ts";
 import type { Namespace } from "../world/types.ts";
 import { Store } from "../world/store.ts";
 import { settingsOf, type World } from "../world/world.ts";
@@ -148,7 +149,7 @@ async function kubernetesVersion(client: KubernetesClient, signal: AbortSignal):
 function settings(options: InjectorOptions, world: World, version: number): InjectorSettings {
   const { namespace, clusterDomain, initResources } = options;
   const { sidecar, envoyLogLevel } = settingsOf(world);
-  const name = `osm-controller.${namespace}.svc.${clusterDomain}`;
+  const host = `osm-controller.${namespace}.svc.${clusterDomain}`;
   return {
     ...INJECTOR_DEFAULTS,
     ...sidecar,
@@ -158,7 +159,7 @@ function settings(options: InjectorOptions, world: World, version: number): Inje
     initImage: options.initImage,
     imagePullPolicy: options.imagePullPolicy,
     trustDomain: options.trustDomain,
-    controlPlane: { host: name, name },
+    controlPlane: { host, name: controlPlaneDnsName(options.trustDomain) },
     audience: options.audience,
     tokenSeconds: options.tokenSeconds,
     caConfigMap: options.caConfigMap,

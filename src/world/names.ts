@@ -43,6 +43,18 @@ export const principalDnsName = (id: Identity, trustDomain: string): string =>
 export const spiffeId = (id: Identity, trustDomain: string): string =>
   `spiffe://${trustDomain}/ns/${namespaceOf(id)}/sa/${localName(id)}`;
 
+/**
+ * The name under which sidecars verify the control plane. No workload's certificate can have it: theirs have two labels
+ * or more before the trust domain.
+ */
+export const controlPlaneDnsName = (trustDomain: string): string => `ads.${trustDomain}`;
+
+/**
+ * Whether a name has the form of a Service's, `<service>.<namespace>.svc`, in whatever cluster domain: neither part before
+ * `svc` can have a dot, so it is always the third label.
+ */
+export const isServiceDnsName = (name: string): boolean => name.split(".")[2] === "svc";
+
 /** Cluster domain behind Services' names. */
 export const CLUSTER_DOMAIN = "cluster.local";
 

@@ -7,6 +7,7 @@ import { INJECTOR_DEFAULTS, type InjectorSettings } from "../../injector/setting
 import { EXIT, UserError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import { DEFAULT_NAMESPACE } from "./resources.ts";
+import { controlPlaneDnsName } from "../../world/names.ts";
 import type { Settings } from "./settings.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -29,7 +30,7 @@ export function injectorSettings(options: InjectOptions, controlPlane: string): 
     initImage: options.initImage ?? `heddle/heddle:${VERSION}`,
     nativeSidecars: options.nativeSidecars ?? true,
     trustDomain: options.trustDomain,
-    controlPlane: { host, name: host },
+    controlPlane: { host, name: controlPlaneDnsName(options.trustDomain) },
   };
 }
 

@@ -101,6 +101,31 @@ describe("a workload's certificate", () => {
   );
 });
 
+describe("a workload that would have the control plane's name", () => {
+  test.each([
+    ["cluster.local", "svc/osm-controller.heddle-system"],
+    ["cluster.local", "svc/osm-validator.heddle-system"],
+    // The cluster domain is cluster.local all the same.
+    ["local", "cluster/osm-controller.heddle-system.svc"],
+  ])("gets no certificate: trust domain %s, %s", async (trustDomain, name) => {
+    const authority = await startAuthority({ trustDomain });
+    const said =
+      /No certificate for .*: its DNS name osm-.*\.heddle-system\.svc\.cluster\.local has the form of a Service's/;
+    await expect(authority.issueWorkload(name as typeof bookbuyer)).rejects.toThrow(said);
+    await expect(authority.leaf(name as typeof bookbuyer, testSignal())).rejects.toThrow(said);
+    expect(authority.refusal(name as typeof bookbuyer)).toMatch(said);
+  });
+
+  test.each(["svc/web", "a/svc", "svc/svc", "a/web.svc", "heddle-system/osm-controller", "cluster/ads"])(
+    "is not %s",
+    async (name) => expect((await startAuthority()).refusal(name as typeof bookbuyer)).toBeUndefined(),
+  );
+
+  test.each(["svc", "svc.cluster.local"])("is not made possible by trust domain %s", async (trustDomain) => {
+    await expect(startAuthority({ trustDomain })).rejects.toThrow(/must not begin with "svc"/);
+  });
+});
+
 test("a proxy's certificate has OSM's name in CN and DNS, our URI, and is a client's only", async () => {
   const certificate = parse(await (await startAuthority()).issueSidecar(bookbuyer, UUID));
   const name = `${UUID}.sidecar.bookbuyer.bookbuyer.cluster.local`;

@@ -131,6 +131,8 @@ data: {answer: "yes"}
     expect(more).toEqual([]);
     expect(deployment).toContain("image: my/envoy:1");
     expect(deployment).toContain("osm-controller.mesh.svc.cluster.local");
+    // The name that is verified is one that no workload can have.
+    expect(deployment).toContain("ads.cluster.local");
     expect(deployment).toContain("restartPolicy: Always");
     expect(configMap).toContain("answer: 'yes'");
     expect(bench.api.seen).toEqual([]);
