@@ -131,6 +131,8 @@ async function heddle(credentials: Credentials, streams: number): Promise<Subjec
       sink.group("all");
       return () => {};
     },
+    // All come at once, and from one address.
+    limits: { unproven: 20_000 },
   });
   const ready = Promise.withResolvers<void>();
   let left = streams;

@@ -106,6 +106,8 @@ async function heddle({ services, watched }: Size) {
     },
     rootStore: memoryStore(),
     listen: { host: "127.0.0.1", port: 0 },
+    // All proxies of a benchmark come at once, and from one address.
+    limits: { unproven: 20_000 },
     log: silent,
     metrics,
   });

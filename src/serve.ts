@@ -3,7 +3,7 @@
  */
 import { X509Certificate } from "node:crypto";
 import { Cache } from "./ads/cache.ts";
-import { AdsServer, type Accepted, type Refused } from "./ads/server.ts";
+import { AdsServer, type Accepted, type Refused, type ServerLimits } from "./ads/server.ts";
 import type { Proxy, Sink as StreamSink } from "./ads/session.ts";
 import type { ProxyStatus } from "./ads/status.ts";
 import { Authority } from "./ca/authority.ts";
@@ -46,6 +46,8 @@ export interface ServeOptions {
   readonly trustDomain?: string;
   /** DNS names in the control plane's certificate; `SERVER_NAMES` when absent. */
   readonly serverNames?: readonly string[];
+  /** What proxies may take; `AdsServer`'s own when absent. */
+  readonly limits?: Partial<ServerLimits>;
   readonly settle?: PipelineOptions["settle"];
   readonly tamper?: PipelineOptions["tamper"];
 }
@@ -118,6 +120,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       return `the proxy says that it is of ${claim}, and its certificate or token is of ${identity}`;
     },
     open: (proxy, sink) => open(proxy, sink, { pipeline, authority, log, renewals }),
+    ...(options.limits ? { limits: options.limits } : {}),
   });
   const certificate = await authority.server(options.serverNames ?? SERVER_NAMES, signal);
   const credentials = () => ({

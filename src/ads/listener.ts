@@ -2,8 +2,8 @@
  * A TLS port that hands over connections whose handshake and client certificate are good. Knows no gRPC and no proxy.
  */
 import { constants } from "node:crypto";
-import { createSecureContext, createServer, type Server, type TLSSocket } from "node:tls";
-import type { AddressInfo, Socket } from "node:net";
+import { createSecureContext, createServer, type TLSSocket } from "node:tls";
+import { createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
 
 /** PEM. May be replaced while the port is open. */
 export interface ListenerCredentials {
@@ -19,10 +19,12 @@ export interface ListenerOptions {
   readonly port: number;
   readonly credentials: ListenerCredentials;
   readonly maxConnections: number;
+  /** Connections of one address that have proved nothing: so that nobody takes all that there are. */
+  readonly maxUnproven: number;
   /** Milliseconds for a handshake. */
   readonly handshakeTimeout: number;
-  /** A connection with a handshake that succeeded, over HTTP/2. */
-  readonly accept: (socket: TLSSocket) => void;
+  /** A connection with a handshake that succeeded, over HTTP/2. `proved` tells whether a peer has proved who it is; at first, none has. */
+  readonly accept: (socket: TLSSocket, proved: (proved: boolean) => void) => void;
   /** A connection that came no further than the handshake: why, for the log. */
   readonly refuse: (reason: string, address: string) => void;
 }
@@ -40,7 +42,8 @@ export interface Listener {
 export async function openListener(options: ListenerOptions): Promise<Listener> {
   const demands = options.credentials.clientRoots !== undefined;
   const sockets = new Set<Socket>();
-  const server: Server = createServer({
+  const unproven = new Unproven();
+  const tls = createServer({
     ...context(options.credentials),
     minVersion: "TLSv1.2",
     ALPNProtocols: ["h2"],
@@ -50,28 +53,40 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     // A resumed session is not verified again: a certificate that has expired meanwhile would still be good.
     secureOptions: constants.SSL_OP_NO_TICKET,
   });
-  server.maxConnections = options.maxConnections;
-  server.on("connection", (socket) => {
+  // The port itself: who comes too often costs no handshake.
+  const server = createTcpServer((socket) => {
+    const { remoteAddress: address = "unknown" } = socket;
+    if (unproven.of(address) >= options.maxUnproven) {
+      options.refuse(`${options.maxUnproven} connections of its address have proved nothing yet`, address);
+      socket.destroy();
+      return;
+    }
     sockets.add(socket);
+    unproven.add(socket);
     socket.setNoDelay(true);
     socket.once("close", () => sockets.delete(socket));
+    tls.emit("connection", socket);
   });
+  server.maxConnections = options.maxConnections;
   server.on("drop", (data) =>
     options.refuse(`more than ${options.maxConnections} connections`, data?.remoteAddress ?? "unknown"),
   );
-  server.on("tlsClientError", (error, socket) => {
+  tls.on("tlsClientError", (error, socket) => {
     // Node tells why it did not trust a certificate here only; the error itself says that the socket hung up.
     const untrusted: unknown = socket.authorizationError;
     options.refuse(typeof untrusted === "string" ? untrusted : error.message, socket.remoteAddress ?? "unknown");
   });
-  server.on("secureConnection", (socket) => {
+  tls.on("secureConnection", (socket) => {
     socket.on("error", () => socket.destroy());
     if (socket.alpnProtocol !== "h2") {
       options.refuse("it does not speak HTTP/2", socket.remoteAddress ?? "unknown");
       socket.destroy();
       return;
     }
-    options.accept(socket);
+    const proved = unproven.find(socket);
+    // None: it has been closed meanwhile.
+    if (proved) options.accept(socket, proved);
+    else socket.destroy();
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -89,7 +104,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
         throw new Error("a port cannot begin or cease to demand client certificates while it is open");
       }
       createSecureContext(context(credentials));
-      server.setSecureContext({
+      tls.setSecureContext({
         ...context(credentials),
         minVersion: "TLSv1.2",
         secureOptions: constants.SSL_OP_NO_TICKET,
@@ -101,6 +116,41 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** How many connections of each address have proved nothing. */
+class Unproven {
+  readonly #counts = new Map<string, number>();
+  /** Of connections that are open: a connection and the TLS over it have the same address and port. */
+  readonly #open = new Map<string, (proved: boolean) => void>();
+
+  of(address: string): number {
+    return this.#counts.get(address) ?? 0;
+  }
+
+  find({ remoteAddress, remotePort }: Socket): ((proved: boolean) => void) | undefined {
+    return this.#open.get(`${remoteAddress}:${remotePort}`);
+  }
+
+  add(socket: Socket): void {
+    const { remoteAddress: address = "unknown", remotePort } = socket;
+    const peer = `${address}:${remotePort}`;
+    let counted = false;
+    const count = (counts: boolean) => {
+      if (counts === counted) return;
+      counted = counts;
+      const left = this.of(address) + (counts ? 1 : -1);
+      if (left > 0) this.#counts.set(address, left);
+      else this.#counts.delete(address);
+    };
+    const proved = (yes: boolean) => count(!yes && !socket.destroyed);
+    count(true);
+    this.#open.set(peer, proved);
+    socket.once("close", () => {
+      count(false);
+      if (this.#open.get(peer) === proved) this.#open.delete(peer);
+    });
+  }
 }
 
 const context = ({ certificate, privateKey, clientRoots }: ListenerCredentials) => ({

@@ -46,8 +46,10 @@ export interface ServerLimits extends StreamLimits {
   readonly streams: number;
   /** Bytes of one request. */
   readonly request: number;
-  /** Milliseconds for the TLS handshake, for `authenticate`, and until the first request. */
+  /** Milliseconds for the TLS handshake, for `authenticate`, until the first request, and that a connection may be without a stream. */
   readonly start: number;
+  /** Connections of one address without a stream that has proved whose it is. Behind the address of a node may be many pods. */
+  readonly unproven: number;
   /** Milliseconds that a proxy without a group may wait. */
   readonly unknown: number;
   /** Milliseconds without traffic before a connection is probed, and for its answer. */
@@ -80,9 +82,20 @@ const LIMITS: Omit<ServerLimits, keyof StreamLimits> = {
   streams: 20_000,
   request: 4 * 1024 * 1024,
   start: 15_000,
+  unproven: 200,
   unknown: 15_000,
   keepalive: 30_000,
 };
+
+/** A connection, and the streams on it that have proved whose they are. */
+interface Connection {
+  readonly address: string;
+  readonly socket: TLSSocket;
+  readonly proved: (proved: boolean) => void;
+  streams: number;
+  /** Ends the wait for a stream. */
+  cancelIdle: () => void;
+}
 
 /** Bytes that may be on their way to one proxy before its stream waits for it. */
 const UNSENT = 256 * 1024;
@@ -128,7 +141,7 @@ export class AdsServer {
   readonly #injector: ConnectionInjector;
   readonly #listeners = new Set<Listener>();
   readonly #calls = new Map<Call, Open>();
-  readonly #sockets = new Map<string, TLSSocket>();
+  readonly #connections = new Map<string, Connection>();
   readonly #sessions = new Map<string, Session>();
   #uncheckable = false;
 
@@ -162,11 +175,17 @@ export class AdsServer {
     const listener = await openListener({
       ...where,
       maxConnections: this.#limits.streams * 2,
+      maxUnproven: this.#limits.unproven,
       handshakeTimeout: this.#limits.start,
-      accept: (socket) => {
+      accept: (socket, proved) => {
         const address = `${socket.remoteAddress}:${socket.remotePort}`;
-        this.#sockets.set(address, socket);
-        socket.once("close", () => this.#sockets.delete(address));
+        const connection: Connection = { address, socket, proved, streams: 0, cancelIdle: () => {} };
+        this.#connections.set(address, connection);
+        this.#count(connection, 0);
+        socket.once("close", () => {
+          connection.cancelIdle();
+          if (this.#connections.get(address) === connection) this.#connections.delete(address);
+        });
         this.#injector.injectConnection(socket);
       },
       refuse(reason, address) {
@@ -186,7 +205,9 @@ export class AdsServer {
   /** Accepts no more, ends the streams one by one over `ms` milliseconds so that not all proxies reconnect at once, then closes. */
   async drain(ms: number): Promise<void> {
     for (const listener of this.#listeners) listener.close();
-    const cut = [...this.#sockets.values()].map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+    const cut = [...this.#connections.values()].map(
+      ({ socket }) => new Promise((resolve) => socket.once("close", resolve)),
+    );
     // Says goodbye on each connection: it takes no other stream, or a proxy would come back on it, and closes when its stream has ended.
     this.#server.tryShutdown(() => {});
     const calls = [...this.#calls.keys()];
@@ -206,6 +227,24 @@ export class AdsServer {
     for (const { gone } of this.#calls.values()) gone.abort();
   }
 
+  /**
+   * A proxy's stream on this connection has come or gone. Without any, the connection takes the place of an honest one: it is
+   * closed after a while, in which a refusal can be read.
+   */
+  #count(connection: Connection, change: 1 | 0 | -1): void {
+    const { socket, address } = connection;
+    connection.streams += change;
+    connection.cancelIdle();
+    connection.proved(connection.streams > 0);
+    if (connection.streams > 0 || socket.destroyed) return;
+    const { start } = this.#limits;
+    connection.cancelIdle = this.#clock.after(start + GRACE, () => {
+      this.#options.metrics.streamsRefused.inc({ reason: "silent" });
+      this.#options.log.warn(`a connection from ${address} was closed: it had no stream of a proxy`, { address });
+      socket.destroy();
+    });
+  }
+
   /** Ends a call with a status. A peer that does not even read that is cut off. */
   #end(call: Call, reason: Reason, details: string): void {
     const address = call.getPeer();
@@ -214,7 +253,7 @@ export class AdsServer {
       this.#options.metrics.streamsRefused.inc({ reason });
       this.#options.log.warn(`a stream from ${address} was ended: ${details}`, { address, reason });
     }
-    const cancelCut = this.#clock.after(GRACE, () => this.#sockets.get(address)?.destroy());
+    const cancelCut = this.#clock.after(GRACE, () => this.#connections.get(address)?.socket.destroy());
     for (const event of ["finish", "cancelled"]) call.once(event, cancelCut);
     // grpc-js takes a final status as an error of the call.
     call.emit("error", { code: CODES[reason], details });
@@ -294,12 +333,15 @@ export class AdsServer {
     });
     open.session = session;
     this.#sessions.set(key, session);
+    const connection = this.#connections.get(call.getPeer());
+    if (connection) this.#count(connection, 1);
     metrics.streams.inc();
     metrics.connects.inc();
     log.debug(`proxy ${proxy.id} of ${proxy.identity} connected (${protocol})`, { proxy: proxy.id });
     const close = () => {
       if (this.#sessions.get(key) === session) this.#sessions.delete(key);
       metrics.streams.dec();
+      if (connection) this.#count(connection, -1);
       session.close();
     };
     // Whoever was asked in `open` may have ended it already.

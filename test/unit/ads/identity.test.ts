@@ -1,5 +1,6 @@
 /** Who may open a stream, with which proof, and for how long: over real TLS. */
-import { connect as tlsConnect } from "node:tls";
+import { once } from "node:events";
+import { connect as tlsConnect, type TLSSocket } from "node:tls";
 import { expect, test } from "vitest";
 import { status as Status } from "@grpc/grpc-js";
 import type { Peer } from "../../../src/ads/server.ts";
@@ -171,6 +172,70 @@ test("the server's certificate and the roots rotate while streams go on", async 
     w.listener.rotate({ certificate: alice.certificate, privateKey: bob.privateKey, clientRoots: ca.roots }),
   ).toThrow();
   expect(() => w.listener.rotate(serverPair)).toThrow(/demand/);
+});
+
+/** A peer that shakes hands and then says nothing. */
+function idle(port: number): TLSSocket {
+  const { certificate: cert, privateKey: key } = alice;
+  const tls = { ca: ca.roots, servername: SERVER, cert, key, ALPNProtocols: ["h2"] };
+  return tlsConnect({ host: "127.0.0.1", port, ...tls }).resume();
+}
+const shaken = (socket: TLSSocket) =>
+  new Promise<boolean>((resolve) => {
+    socket.on("error", () => {}).once("secureConnect", () => resolve(true));
+    socket.once("close", () => resolve(false));
+  });
+
+test("a connection on which no proxy opens a stream, or has one no more, is closed; one with a stream is not", async () => {
+  const clock = new HandClock();
+  const w = await world({ clock, limits: { start: 1000 } });
+  w.cache.set("alice", mesh());
+  const client = w.client(alice);
+  await whole(client);
+  const mute = idle(w.listener.port);
+  expect(await shaken(mute)).toBe(true);
+  const closed = once(mute, "close");
+  // The server may learn of the handshake later than its peer does.
+  const told = () => (clock.pass(4000), w.lines.filter((line) => line.includes("it had no stream of a proxy")).length);
+  await expect.poll(told).toBe(1);
+  await closed;
+  w.cache.set("alice", { ...mesh(), EDS: mesh(2).EDS });
+  await client.until(has("EDS", 2));
+  const newer = w.client(alice);
+  expect((await client.ended).code).toBe(Status.ABORTED);
+  await expect.poll(told).toBe(2);
+  w.cache.set("alice", { ...mesh(), EDS: mesh(3).EDS });
+  await newer.until(has("EDS", 3));
+});
+
+test("idle connections of one address are not more than the limit, and proxies with streams do not count", async () => {
+  const w = await world({ limits: { unproven: 3 } });
+  const names = ["p0", "p1", "p2", "p3"];
+  for (const name of names) {
+    w.cache.set(name, mesh());
+    await whole(w.client(await ca.issue(name)));
+  }
+  const mute = [0, 1, 2].map(() => idle(w.listener.port));
+  expect(await Promise.all(mute.map(shaken))).toEqual([true, true, true]);
+  expect(await shaken(idle(w.listener.port))).toBe(false);
+  expect(w.lines.filter((line) => line.includes("3 connections of its address have proved nothing yet"))).toHaveLength(
+    1,
+  );
+  expect(await w.count("streamsRefused")).toBe(1);
+  mute[0]!.destroy();
+  w.cache.set("bob", mesh());
+  await expect
+    .poll(() =>
+      w
+        .client(bob)
+        .until(has("EDS", 1))
+        .then(
+          () => true,
+          () => false,
+        ),
+    )
+    .toBe(true);
+  for (const socket of mute) socket.destroy();
 });
 
 test("TLS below 1.2 is refused", async () => {
