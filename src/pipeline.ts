@@ -296,9 +296,9 @@ export class Pipeline implements Inspect {
   }
 
   #groupOf(follower: Follower): GroupName | undefined {
-    const { identity, group: before } = follower;
+    const { group: before } = follower;
     const pod = this.#podOf(follower);
-    const group = pod?.workload.identity === identity ? this.#mesh?.groupOf.get(pod.workload.key) : undefined;
+    const group = pod && this.#mesh?.groupOf.get(pod.workload.key);
     if (!pod || !group) return undefined;
     // Where it listens depends on its addresses: without knowing them it is given nothing yet, and keeps what it has.
     if (pod.ips.length === 0) return before;
@@ -312,10 +312,11 @@ export class Pipeline implements Inspect {
   }
 
   #podOf(follower: Follower): Pod | undefined {
-    const pods = this.#options.store.world.tables.Pod.get(namespaceOf(follower.identity));
+    const { proxyId, identity } = follower;
+    const pods = this.#options.store.world.tables.Pod.get(namespaceOf(identity));
     const known = follower.pod === undefined ? undefined : pods?.get(follower.pod);
-    if (known?.proxyId === follower.proxyId) return known;
-    const found = pods && podByProxy(pods, follower.proxyId);
+    if (known?.proxyId === proxyId && known.workload.identity === identity) return known;
+    const found = pods && podByProxy(pods, proxyId, identity);
     follower.pod = found && localName(found.name);
     return found;
   }
@@ -324,8 +325,15 @@ export class Pipeline implements Inspect {
 /** Made only for those whose pod is not where it was: of all pods that such a map has. */
 const proxies = new WeakMap<ReadonlyMap<string, Pod>, ReadonlyMap<string, Pod>>();
 
-function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string): Pod | undefined {
+/** By proxy id and account: the id is a label that users may write, and a pod of another account may bear the same one. */
+function podByProxy(pods: ReadonlyMap<string, Pod>, proxyId: string, identity: Identity): Pod | undefined {
   let index = proxies.get(pods);
-  if (!index) proxies.set(pods, (index = new Map([...pods.values()].map((pod) => [pod.proxyId, pod]))));
-  return index.get(proxyId);
+  if (!index) {
+    index = new Map([...pods.values()].map((pod) => [proxyKey(pod.proxyId, pod.workload.identity), pod]));
+    proxies.set(pods, index);
+  }
+  return index.get(proxyKey(proxyId, identity));
 }
+
+/** No account's name has a blank. */
+const proxyKey = (proxyId: string, identity: Identity): string => `${identity} ${proxyId}`;

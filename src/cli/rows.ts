@@ -48,9 +48,12 @@ export function podRow(manifest: PodManifest, status: PodStatus | undefined): Po
 
 export function proxyRows(proxies: readonly ProxyStatus[], world: World): ProxyRow[] {
   const pods = new Map<string, string>();
-  for (const objects of world.tables.Pod.values()) for (const pod of objects.values()) pods.set(pod.proxyId, pod.name);
+  // A proxy's id is a label that users may write: pods of other accounts may bear it too.
+  const key = (id: string, identity: string) => `${identity} ${id}`;
+  for (const objects of world.tables.Pod.values())
+    for (const pod of objects.values()) pods.set(key(pod.proxyId, pod.workload.identity), pod.name);
   return proxies.map((proxy) => {
-    const pod = pods.get(proxy.id);
+    const pod = pods.get(key(proxy.id, proxy.identity));
     return pod === undefined ? { ...proxy } : { ...proxy, pod };
   });
 }

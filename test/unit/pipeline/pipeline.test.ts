@@ -226,6 +226,30 @@ describe("followers", () => {
     expect(told).toEqual([undefined, expect.stringMatching(/^a\/api\//)]);
   });
 
+  test.each(["a/0-before", "a/zz-behind"])(
+    "a pod of another account that bears a proxy's id takes nothing from it: %s",
+    async (name) => {
+      const { store, pipeline, start } = setUp();
+      const borrower = pod(name, workload("a/web")) as typeof api;
+      const borrowed = { ...borrower, value: { ...borrower.value!, proxyId: id } };
+      const others = [pod("a/other-api", workload("a/api")), pod("a/other-web", workload("a/web"))];
+      apply(store, ...(name === "a/0-before" ? [borrowed] : []), base, ...others);
+      apply(store, borrowed);
+      start();
+      const told: (string | undefined)[] = [];
+      const theirs: (string | undefined)[] = [];
+      pipeline.follow(id, account("a/api"), (group) => told.push(group));
+      pipeline.follow(id, account("a/web"), (group) => theirs.push(group));
+      expect(told).toEqual([expect.stringMatching(/^a\/api\//)]);
+      expect(theirs).toEqual([expect.stringMatching(/^a\/web\//)]);
+      // Its pod is another one, of the same id and account.
+      apply(store, gone(api), { ...api, name: "renamed" } as Change);
+      apply(store, gone(borrowed), borrowed);
+      await pipeline.settled();
+      expect(told).toHaveLength(1);
+    },
+  );
+
   test("nobody gets the group of a proxy by another account's certificate", () => {
     const { store, pipeline, start } = setUp();
     apply(store, base);
