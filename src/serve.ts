@@ -88,6 +88,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
     { store: options.rootStore, log, issued: () => metrics.certificates.inc() },
     signal,
   );
+  metrics.rootExpiry.set(authority.rootNotAfter / 1000);
   const store = new Store();
   const cache = new Cache();
   const pipeline = new Pipeline({

@@ -63,6 +63,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
     },
     ending.signal,
   );
+  metrics.rootExpiry.set(authority.rootNotAfter / 1000);
   const version = await kubernetesVersion(client, ending.signal);
   let synced = false;
   const reading = source.start(

@@ -45,6 +45,7 @@ export function createMetrics() {
     watchEnds: counter("heddle_watch_ends_total", "Lists and watches that ended and were begun again", ["kind", "end"]),
     leading: gauge("heddle_leader", "Whether this replica writes"),
     certificates: counter("osm_cert_issued_count", "Certificates issued"),
+    rootExpiry: gauge("heddle_ca_root_expiry_timestamp_seconds", "When the root certificate expires, Unix time"),
     restarts: counter("heddle_local_restarts_total", "Processes of local pods restarted"),
   };
 }

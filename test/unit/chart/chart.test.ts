@@ -5,6 +5,7 @@ import { load } from "js-yaml";
 import { describe, expect, test } from "vitest";
 import { chartFiles } from "../../../scripts/chart.ts";
 import { KINDS } from "../../../src/manifest/kinds.ts";
+import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { at, CHART, MAJORS, notes, one, render, ROOT, runHelm, template, type Manifest } from "./helm.ts";
 import { OSM_VALUES, VARIANTS } from "./values.ts";
 
@@ -303,6 +304,17 @@ test("a change of the mesh's settings starts controllers anew, which put it into
   expect(same).toEqual(injector);
   expect(changed).not.toEqual(controller);
   expect(await templates({ prometheusRule: { enabled: true } })).toEqual([controller, injector]);
+});
+
+test("an alert's metrics are those that Heddle serves, and one tells of the root's coming end", async () => {
+  const rule = one(await render({ values: { prometheusRule: { enabled: true } } }), "PrometheusRule", "heddle");
+  const rules = at(rule, "spec", "groups", 0, "rules") as { alert: string; expr: string }[];
+  const served = new Set((await createMetrics().registry.getMetricsAsJSON()).map(({ name }) => name));
+  const named = rules.flatMap(({ expr }) => expr.match(/\bheddle_\w+/g) ?? []);
+  for (const name of named) expect(served).toContain(name);
+  expect(rules.find(({ alert }) => alert === "HeddleRootExpires")?.expr).toContain(
+    "heddle_ca_root_expiry_timestamp_seconds",
+  );
 });
 
 test("the sidecar's image can be pinned by a digest, beside its tag or without one", async () => {

@@ -42,6 +42,12 @@ test("a proxy whose certificate would have the control plane's name is refused w
   expect((await metrics.certificates.get()).values[0]!.value).toBe(2);
 });
 
+test("the root's coming end is a metric", async () => {
+  const { authority, metrics } = await plane();
+  const text = await metrics.registry.metrics();
+  expect(text).toContain(`\nheddle_ca_root_expiry_timestamp_seconds ${authority.rootNotAfter / 1000}\n`);
+});
+
 test("the control plane has the name that no workload can have, and those by which sidecars of before verify it", async () => {
   const { authority, port } = await plane();
   const { chainPem, privateKey } = await authority.issueSidecar("a/web" as Identity, UUID);
