@@ -101,7 +101,8 @@ async function serve(): Promise<void> {
       {
         path: "/mutate-pod-creation",
         otherwise: "refuse",
-        answer: (asked) => reviewPod(asked, { settings: SETTINGS, namespace: NAMESPACE, uuid: randomUUID() }),
+        answer: (asked) =>
+          reviewPod(asked, { settings: SETTINGS, namespace: NAMESPACE, uuid: randomUUID(), secret: randomUUID() }),
       },
     ],
   });

@@ -27,6 +27,8 @@ export interface InjectionNote {
 
 export interface FileInjectionOptions {
   readonly settings: InjectorSettings;
+  /** Unguessable: see `InjectionRequest`. */
+  readonly secret: string;
   /** Of documents that name none; "default" when absent. */
   readonly namespace?: string;
   /** What is known of namespaces; whoever injects by hand means it, so the others are in the mesh. */
@@ -77,7 +79,13 @@ function injectDocument(
     inject: true,
     metrics: false,
   };
-  const result = inject({ pod: template, settings: options.settings, namespace: facts, uuid: PROXY_UUID_OF_POD });
+  const result = inject({
+    pod: template,
+    settings: options.settings,
+    namespace: facts,
+    uuid: PROXY_UUID_OF_POD,
+    secret: options.secret,
+  });
   if ("refused" in result) {
     notes.push({ ...about, outcome: "refused", message: result.refused });
     return document;

@@ -41,6 +41,8 @@ export interface InjectionRequest {
   readonly namespace: Namespace;
   /** Of the proxy: any fresh one, or `PROXY_UUID_OF_POD` for the template of several pods. */
   readonly uuid: string;
+  /** Unguessable and fresh, for what only readers of the pod may ask its sidecar. */
+  readonly secret: string;
 }
 
 export type Injection =
@@ -55,7 +57,7 @@ export type Injection =
     };
 
 /** Adds a sidecar where there is to be one. Never throws, whatever the pod is. */
-export function inject({ pod, settings: mesh, namespace, uuid }: InjectionRequest): Injection {
+export function inject({ pod, settings: mesh, namespace, uuid, secret }: InjectionRequest): Injection {
   if (!namespace.monitored) return alone();
   const annotations = annotationsOf(pod);
   const spec = mapAt(pod, "spec");
@@ -78,17 +80,22 @@ export function inject({ pod, settings: mesh, namespace, uuid }: InjectionReques
   if ("refused" in own) return refused(own.refused);
   const clash = clashOf(spec);
   if (clash) return refused(clash);
-  return patchFor(pod, spec, own.settings, namespace, uuid);
+  return patchFor(pod, spec, own.settings, { namespace, uuid, secret });
 }
 
 const alone = (...warnings: string[]): Injection => ({ patch: [], injected: false, warnings });
 const refused = (sentences: string): Injection => ({ refused: `No sidecar can be added to the pod: ${sentences}` });
 
-function patchFor(pod: unknown, spec: Raw, settings: InjectorSettings, namespace: Namespace, uuid: string): Injection {
+function patchFor(
+  pod: unknown,
+  spec: Raw,
+  settings: InjectorSettings,
+  { namespace, uuid, secret }: Pick<InjectionRequest, "namespace" | "uuid" | "secret">,
+): Injection {
   const grace = graceOf(spec);
   // The application keeps most of its time to end in.
   const drain = Math.min(settings.drainSeconds, Math.floor(grace / 2));
-  const probes = rewriteProbes(spec, new Set(settings.inboundPortExclusions), new Set(portsOf(spec)));
+  const probes = rewriteProbes(spec, new Set(settings.inboundPortExclusions), new Set(portsOf(spec)), secret);
   const fixed = probeListeners(probes.routes, {
     ipv6: settings.ipv6,
     ...(settings.sleepAction || drain === 0 ? {} : { drain }),

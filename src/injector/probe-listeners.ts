@@ -17,6 +17,11 @@ const NAMES: Readonly<Record<number, string>> = {
   [HEALTH_PORT]: "health_listener",
 };
 const TYPE = "type.googleapis.com/";
+const LUA = "envoy.filters.http.lua";
+/** No header need tell of a body, and the buffer filter lets one pass that comes all at once. */
+const NO_BODY = `function envoy_on_request(handle)
+  if handle:body() then handle:respond({[":status"] = "413"}, "") end
+end`;
 
 export interface ProbeListeners {
   readonly listeners: readonly Json[];
@@ -34,7 +39,8 @@ export function probeListeners(
       const own: Json[] = port === HEALTH_PORT ? [answer(READY_PATH), ...drainRoutes(options.drain)] : [];
       const asked = routes.filter((route) => route.listen === port).map(routeTo);
       const withDelay = port === HEALTH_PORT && options.drain !== undefined;
-      return listener(port, [...own, ...asked], options.ipv6, withDelay);
+      const grpc = routes.some((route) => route.listen === port && route.kind === "grpc");
+      return listener(port, [...own, ...asked], { ipv6: options.ipv6, withDelay, grpc });
     }),
     clusters: routes.map((route) => cluster(route, options.ipv6)),
   };
@@ -61,14 +67,32 @@ const drainRoutes = (seconds: number | undefined): Json[] =>
         },
       ];
 
+const exactly = (name: string, exact: string): Json => ({ name, string_match: { exact } });
+const without = (name: string): Json => ({ name, present_match: true, invert_match: true });
+
+/**
+ * These ports take plain HTTP from everybody, so they take what the kubelet asks and nothing else: its method, its path to the last
+ * letter of the query, and no body, which would reach the application past all policy.
+ */
+const kubelets = ({ path = "", query }: ProbeRoute): Json => ({
+  path,
+  headers: [exactly(":method", "GET"), exactly(":path", path + query), without("content-length")],
+});
+
 function routeTo(route: ProbeRoute): Json {
   const timeout = `${route.timeout}s`;
   switch (route.kind) {
     case "grpc":
-      return { match: { prefix: "/grpc.health.v1.Health/" }, route: { cluster: route.name, timeout } };
+      return {
+        match: { path: "/grpc.health.v1.Health/Check", headers: [exactly(":method", "POST")] },
+        route: { cluster: route.name, timeout },
+        typed_per_filter_config: {
+          [LUA]: { "@type": `${TYPE}envoy.extensions.filters.http.lua.v3.LuaPerRoute`, disabled: true },
+        },
+      };
     case "tcp":
       return {
-        match: { path: route.path ?? "" },
+        match: kubelets(route),
         route: { cluster: route.name, timeout },
         // The answer is 200 as soon as the application has taken the connection. Whatever it says then is not waited for.
         response_headers_to_add: [
@@ -78,7 +102,7 @@ function routeTo(route: ProbeRoute): Json {
     case "http":
     case "https":
       return {
-        match: { path: route.path ?? "" },
+        match: kubelets(route),
         route: { cluster: route.name, timeout, prefix_rewrite: route.appPath },
         // To the kubelet a redirect is a success; followed, it would lead past the sidecar or to a path that is not here.
         response_headers_to_remove: ["location"],
@@ -86,11 +110,22 @@ function routeTo(route: ProbeRoute): Json {
   }
 }
 
-function listener(port: number, routes: readonly Json[], ipv6: boolean, withDelay: boolean): Json {
+function listener(
+  port: number,
+  routes: readonly Json[],
+  { ipv6, withDelay, grpc }: { readonly ipv6: boolean; readonly withDelay: boolean; readonly grpc: boolean },
+): Json {
   const name = NAMES[port] ?? `probe_${port}_listener`;
   const fault: Json = {
     name: "envoy.filters.http.fault",
     typed_config: { "@type": `${TYPE}envoy.extensions.filters.http.fault.v3.HTTPFault` },
+  };
+  const noBody: Json = {
+    name: LUA,
+    typed_config: {
+      "@type": `${TYPE}envoy.extensions.filters.http.lua.v3.Lua`,
+      default_source_code: { inline_string: NO_BODY },
+    },
   };
   const router: Json = {
     name: "envoy.filters.http.router",
@@ -116,10 +151,15 @@ function listener(port: number, routes: readonly Json[], ipv6: boolean, withDela
             typed_config: {
               "@type": `${TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
               stat_prefix: name,
+              codec_type: grpc ? "AUTO" : "HTTP1",
+              // Nobody holds a connection here, or takes his time to ask.
+              common_http_protocol_options: { idle_timeout: "10s" },
+              request_headers_timeout: "5s",
+              request_timeout: "5s",
               generate_request_id: false,
               skip_xff_append: true,
               server_header_transformation: "PASS_THROUGH",
-              http_filters: [...(withDelay ? [fault] : []), router],
+              http_filters: [...(withDelay ? [fault] : []), noBody, router],
               route_config: { name, virtual_hosts: [{ name, domains: ["*"], routes }] },
             },
           },

@@ -33,6 +33,8 @@ export interface ProbeRoute {
   readonly listen: number;
   /** What the kubelet asks for, without query; undefined for gRPC, of which a port has one. */
   readonly path?: string;
+  /** What follows the path in the kubelet's question, with the question mark. */
+  readonly query: string;
   readonly kind: "http" | "https" | "tcp" | "grpc";
   /** The application's. */
   readonly port: number;
@@ -54,8 +56,14 @@ export interface RewrittenProbes {
  * @param spec - of the pod, with containers that have names
  * @param direct - the application's ports that are reached without the sidecar: their probes stay as they are
  * @param taken - ports that the application has declared
+ * @param secret - part of hooks' paths: who has not read the pod cannot run its hooks
  */
-export function rewriteProbes(spec: Raw, direct: ReadonlySet<number>, taken: ReadonlySet<number>): RewrittenProbes {
+export function rewriteProbes(
+  spec: Raw,
+  direct: ReadonlySet<number>,
+  taken: ReadonlySet<number>,
+  secret: string,
+): RewrittenProbes {
   const operations: Operation[] = [];
   const routes: ProbeRoute[] = [];
   const extraPorts: number[] = [];
@@ -72,7 +80,7 @@ export function rewriteProbes(spec: Raw, direct: ReadonlySet<number>, taken: Rea
     const https = textAt(handler, "scheme").toUpperCase() === "HTTPS";
     const [appPath, query] = splitPath(textAt(handler, "path"));
     const name = `${textAt(container, "name")}_${type.replaceAll("-", "_")}_cluster`;
-    routes.push({ name, listen, path, kind: https ? "https" : "http", port, appPath, timeout });
+    routes.push({ name, listen, path, query, kind: https ? "https" : "http", port, appPath, timeout });
     return { ...handler, path: path + query, port: listen, scheme: "HTTP" };
   };
 
@@ -97,6 +105,7 @@ export function rewriteProbes(spec: Raw, direct: ReadonlySet<number>, taken: Rea
     routes.push({
       name: `${textAt(container, "name")}_${type}_cluster`,
       listen,
+      query: "",
       kind: "grpc",
       port,
       appPath: "",
@@ -127,7 +136,16 @@ export function rewriteProbes(spec: Raw, direct: ReadonlySet<number>, taken: Rea
       }
       const port = resolvePort(container, mapAt(old, "tcpSocket"), where, warnings);
       if (port === undefined || direct.has(port)) return undefined;
-      routes.push({ name: `${name}_${type}_cluster`, listen, path, kind: "tcp", port, appPath: "", timeout });
+      routes.push({
+        name: `${name}_${type}_cluster`,
+        listen,
+        path,
+        query: "",
+        kind: "tcp",
+        port,
+        appPath: "",
+        timeout,
+      });
       return { ...rest, httpGet: { path, port: listen, scheme: "HTTP" } };
     }
     if (isMap(at(old, "grpc"))) {
@@ -149,7 +167,8 @@ export function rewriteProbes(spec: Raw, direct: ReadonlySet<number>, taken: Rea
       for (const { field, type } of HOOKS) {
         const handler = at(at(at(container, "lifecycle"), field), "httpGet");
         if (!isMap(handler)) continue;
-        const value = http(container, handler, type, HEALTH_PORT, `/osm-${type}-hook/${textAt(container, "name")}`, 0);
+        const path = `/osm-${type}-hook/${textAt(container, "name")}/${secret}`;
+        const value = http(container, handler, type, HEALTH_PORT, path, 0);
         if (value)
           operations.push({ op: "replace", path: pointer("spec", list, i, "lifecycle", field, "httpGet"), value });
       }

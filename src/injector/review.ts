@@ -28,10 +28,12 @@ export interface InjectionFacts {
   readonly namespace: Namespace | undefined;
   /** A fresh one. */
   readonly uuid: string;
+  /** Another one, which nobody learns who may not read the pod. */
+  readonly secret: string;
 }
 
 /** What to answer for a pod that is to be created. Anything else passes. */
-export function reviewPod(review: PodReview, { settings, namespace, uuid }: InjectionFacts): PodAnswer {
+export function reviewPod(review: PodReview, { settings, namespace, uuid, secret }: InjectionFacts): PodAnswer {
   const { operation, kind, object } = review;
   if (operation !== "CREATE" || kind.group !== "" || kind.kind !== "Pod") return { allowed: true };
   if (!namespace) {
@@ -39,7 +41,7 @@ export function reviewPod(review: PodReview, { settings, namespace, uuid }: Inje
     const message = `Namespace ${quote(review.namespace)} is not known to the mesh yet, so nobody can say whether the pod gets a sidecar; try again.`;
     return { allowed: false, code: 503, message };
   }
-  const result = inject({ pod: object, settings, namespace, uuid });
+  const result = inject({ pod: object, settings, namespace, uuid, secret });
   if ("refused" in result) return { allowed: false, message: result.refused };
   return { allowed: true, warnings: result.warnings, patch: result.patch };
 }

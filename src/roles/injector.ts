@@ -93,6 +93,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
                 store.world.tables.Namespace.get("")?.get(request.namespace) ??
                 (await lookUp(options, request.namespace, ending.signal)),
               uuid: randomUUID(),
+              secret: randomUUID(),
             }),
         },
       ],

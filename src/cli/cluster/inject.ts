@@ -1,6 +1,7 @@
 /**
  * `heddle inject`: manifests in, the same manifests with sidecars out, with no cluster.
  */
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { injectFile, type InjectionNote } from "../../injector/inject-file.ts";
 import { INJECTOR_DEFAULTS, type InjectorSettings } from "../../injector/settings.ts";
@@ -57,6 +58,7 @@ export async function injectManifests(
   }
   const result = injectFile(documents, {
     settings: injectorSettings(options, settings.namespaceGiven ? settings.namespace : DEFAULT_NAMESPACE),
+    secret: randomUUID(),
     ...(namespace === undefined ? {} : { namespace }),
   });
   for (const line of noteLines(result.notes)) terminal.note(line);

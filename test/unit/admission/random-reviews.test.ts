@@ -14,7 +14,7 @@ import { reviewObject } from "../../../src/validator/review.ts";
 import { Validator } from "../../../src/validator/validate.ts";
 import { apply as applyChanges, EMPTY_WORLD } from "../../../src/world/world.ts";
 import { anyPod } from "../injector/arbitrary.ts";
-import { apply, settings, shop, UUID, type Loose } from "../injector/pods.ts";
+import { apply, settings, shop, SECRET, UUID, type Loose } from "../injector/pods.ts";
 
 const REVIEWS = 10_000;
 
@@ -203,6 +203,7 @@ beforeAll(async () => {
             settings: settings(),
             namespace: request.name === "unknown" ? undefined : shop({ metrics: true }),
             uuid: UUID,
+            secret: SECRET,
           }),
       },
       { path: "/validate", otherwise: "allow", answer: (request) => reviewObject(request, world, validator) },

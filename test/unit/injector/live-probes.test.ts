@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as https from "node:https";
-import { createServer as tcpServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect, createServer as tcpServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -136,6 +136,7 @@ describe("probes", () => {
             livenessProbe: { httpGet: { path: "/alive?x=1", port: a, httpHeaders } },
             readinessProbe: { httpGet: { path: "/r?code=500", port: a } },
             startupProbe: { httpGet: { path: "/s?code=302", port: a } },
+            lifecycle: { preStop: { httpGet: { path: "/quit", port: a } } },
           },
           {
             name: "b",
@@ -210,6 +211,44 @@ describe("probes", () => {
   test.skipIf(!envoy)("https", async () => {
     expect(await probe("b", "liveness")).toBe(200);
     expect(await probe("b", "readiness")).toBe(503);
+  });
+  test.skipIf(!envoy)("hole: who is not the kubelet reaches nothing through these ports", async () => {
+    const before = [...asked];
+    const { httpGet } = named(done, "a").livenessProbe;
+    const tcp = ["liveness", "readiness"].map((type) => named(done, "c")[`${type}Probe`].httpGet);
+    /** Raw, so that nothing is put right on the way. */
+    const raw = async (port: number, head: string, body = "") => {
+      const socket = connect(at.get(port)!, "127.0.0.1");
+      socket.on("error", () => {});
+      socket.write(`${head}\r\nhost: x\r\nconnection: close\r\n${body}`);
+      let text = "";
+      for await (const chunk of socket) text += String(chunk);
+      return text.split(" ")[1];
+    };
+    const flush = "content-length: 9\r\n\r\nFLUSHALL\n";
+    const chunked = "transfer-encoding: chunked\r\n\r\n9\r\nFLUSHALL\n\r\n0\r\n\r\n";
+    for (const { port, path } of tcp) {
+      for (const method of ["POST", "GET"])
+        for (const body of [flush, chunked])
+          expect(await raw(port, `${method} ${path} HTTP/1.1`, body)).toMatch(/^4(04|13)$/);
+    }
+    for (const head of [`DELETE ${httpGet.path}`, "GET /osm-liveness-probe/a?drop=all", "GET /osm-liveness-probe/a"])
+      expect(await raw(httpGet.port, `${head} HTTP/1.1`, "\r\n"), head).toBe("404");
+    // A port with a gRPC probe speaks HTTP/2 too.
+    const session = http2.connect(`http://127.0.0.1:${at.get(15901)}`);
+    session.on("error", () => {});
+    const stream = session.request({ ":method": "GET", ":path": tcp[0].path }, { endStream: false });
+    stream.end("FLUSHALL\n");
+    const [headers] = (await once(stream, "response")) as [http2.IncomingHttpHeaders & { ":status": number }];
+    expect(headers[":status"]).toBe(413);
+    session.destroy();
+    expect(tcpData).toEqual([]);
+    // A hook is run by who has read the pod.
+    const hook = named(done, "a").lifecycle.preStop.httpGet;
+    expect(await raw(hook.port, "GET /osm-pre-stop-hook/a HTTP/1.1", "\r\n")).toBe("404");
+    expect(asked).toEqual(before);
+    expect(await kubelet(hook)).toBe(200);
+    expect(asked.at(-1)).toBe("GET /quit ");
   });
   test.skipIf(!envoy)("an application that does not answer in the probe's time fails it", async () => {
     expect(await probe("d", "readiness")).toBe(504);

@@ -3,6 +3,7 @@ import type { Namespace } from "../../../src/world/types.ts";
 import { inject, type Injection } from "../../../src/injector/patch.ts";
 import { INJECTOR_DEFAULTS, type InjectorSettings } from "../../../src/injector/settings.ts";
 
+export const SECRET = "unguessable";
 export const UUID = "5a5e1c3a-0000-4000-8000-00000000abcd";
 
 export const settings = (over: Partial<InjectorSettings> = {}): InjectorSettings => ({
@@ -42,7 +43,13 @@ export const injected = (
   of: unknown,
   over: { settings?: Partial<InjectorSettings>; namespace?: Partial<Namespace>; uuid?: string } = {},
 ): Injection =>
-  inject({ pod: of, settings: settings(over.settings), namespace: shop(over.namespace), uuid: over.uuid ?? UUID });
+  inject({
+    pod: of,
+    settings: settings(over.settings),
+    namespace: shop(over.namespace),
+    uuid: over.uuid ?? UUID,
+    secret: SECRET,
+  });
 
 /**
  * RFC 6902 as it is read here, apart from the one under test: strict, and nothing but `add` and `replace`.

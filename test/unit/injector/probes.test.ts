@@ -43,7 +43,14 @@ test("http: OSM's ports and paths, and everything else stays", () => {
   expect(routesOf(done).filter((route) => route.route)).toEqual([
     expect.objectContaining({
       listen: 15901,
-      match: { path: "/osm-liveness-probe/app" },
+      match: {
+        path: "/osm-liveness-probe/app",
+        headers: [
+          { name: ":method", string_match: { exact: "GET" } },
+          { name: ":path", string_match: { exact: "/osm-liveness-probe/app?deep=1" } },
+          { name: "content-length", present_match: true, invert_match: true },
+        ],
+      },
       route: { cluster: "app_liveness_cluster", timeout: "4s", prefix_rewrite: "/alive" },
     }),
     expect.objectContaining({
@@ -189,10 +196,10 @@ test("hooks that ask the application by http go the same way", () => {
     }),
   );
   expect(named(done, "app").lifecycle).toEqual({
-    postStart: { httpGet: { path: "/osm-post-start-hook/app", port: 15904, scheme: "HTTP" } },
-    preStop: { httpGet: { path: "/osm-pre-stop-hook/app", port: 15904, scheme: "HTTP" } },
+    postStart: { httpGet: { path: "/osm-post-start-hook/app/unguessable", port: 15904, scheme: "HTTP" } },
+    preStop: { httpGet: { path: "/osm-pre-stop-hook/app/unguessable", port: 15904, scheme: "HTTP" } },
   });
-  expect(routesOf(done).find((one) => one.match.path === "/osm-pre-stop-hook/app").route).toEqual({
+  expect(routesOf(done).find((one) => one.match.path === "/osm-pre-stop-hook/app/unguessable").route).toEqual({
     cluster: "app_pre_stop_cluster",
     timeout: "0s",
     prefix_rewrite: "/quit",
