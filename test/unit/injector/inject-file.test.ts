@@ -16,7 +16,7 @@ const workload = (apiVersion: string, kind: string, spec: Loose = { template: te
   spec,
 });
 const run = (documents: readonly unknown[], over: Loose = {}) =>
-  injectFile(documents, { settings: settings(), ...over });
+  injectFile(documents, { settings: settings(), secret: "unguessable", ...over });
 
 test.each([
   ["v1", "Pod", (o: Loose) => o],
