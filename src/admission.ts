@@ -6,6 +6,7 @@ import { createSecureContext } from "node:tls";
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { limitPerAddress } from "./lib/per-address.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** What the API server asks. */
@@ -55,6 +56,8 @@ export interface AdmissionLimits {
   readonly concurrent: number;
   /** Reviews that wait in line; others are told to come again. */
   readonly waiting: number;
+  /** Milliseconds in which a review has to arrive. */
+  readonly arrival: number;
   /** Milliseconds for a review in all, also when the API server would wait longer. */
   readonly time: number;
 }
@@ -79,7 +82,13 @@ export interface AdmissionListener {
   close(graceMs: number): Promise<void>;
 }
 
-const LIMITS: AdmissionLimits = { body: 3 * 1024 * 1024, concurrent: 64, waiting: 2048, time: 10_000 };
+const LIMITS: AdmissionLimits = { body: 3 * 1024 * 1024, concurrent: 64, waiting: 2048, arrival: 2_000, time: 10_000 };
+/** The API server is one address with some hundreds at most; whoever else comes must leave it room. */
+const MAX_CONNECTIONS = 1_600;
+const PER_ADDRESS = 400;
+/** Bytes of reviews that are arriving, from everybody and from one address. */
+const ARRIVING = 128 * 1024 * 1024;
+const ARRIVING_PER_ADDRESS = 32 * 1024 * 1024;
 /** Milliseconds that the answer needs to get there. */
 const MARGIN = 300;
 /** The API server keeps idle connections for 90 s and takes one that we just close for a failure. */
@@ -109,7 +118,12 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
     keepAliveTimeout: KEEP_ALIVE,
     requestTimeout: limits.time,
     headersTimeout: Math.min(limits.time, 5_000),
+    connectionsCheckingInterval: 1_000,
+    handshakeTimeout: 5_000,
   });
+  server.maxConnections = MAX_CONNECTIONS;
+  limitPerAddress(server, PER_ADDRESS);
+  const arriving = new Arriving();
   server.on("request", (request, response) => void respond(request, response));
 
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -123,9 +137,10 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
       if (!hook) throw new Rejected(404, `there is no webhook at ${JSON.stringify(path.slice(0, 100))}`);
       if (request.method !== "POST") throw new Rejected(405, "a webhook takes POST only");
       const deadline = started + Math.min(limits.time, Math.max(timeout - MARGIN, MARGIN));
+      // Who lets others wait for his body must not stand in line before them.
+      const body = await read(request, limits.body, Math.min(deadline, started + limits.arrival), arriving);
       const leave = await gate.enter(deadline);
       try {
-        const body = await read(request, limits.body, deadline);
         const { review, apiVersion } = parse(body);
         const { answer, success } = await ask(hook, review, deadline, options.log);
         const kind = kinds.size < MAX_KINDS || kinds.has(review.kind.kind) ? review.kind.kind : "other";
@@ -179,7 +194,30 @@ function target(request: IncomingMessage): { readonly path: string; readonly tim
   return { path, timeout: seconds === undefined ? Number.POSITIVE_INFINITY : Number(seconds) * 1000 };
 }
 
-function read(request: IncomingMessage, limit: number, deadline: number): Promise<Buffer> {
+/** Bytes that have come of reviews which are not there to their ends. */
+class Arriving {
+  #all = 0;
+  readonly #of = new Map<string, number>();
+
+  /** Whether there is room for them. */
+  take(address: string, bytes: number): boolean {
+    const own = (this.#of.get(address) ?? 0) + bytes;
+    if (this.#all + bytes > ARRIVING || own > ARRIVING_PER_ADDRESS) return false;
+    this.#all += bytes;
+    this.#of.set(address, own);
+    return true;
+  }
+
+  give(address: string, bytes: number): void {
+    this.#all -= bytes;
+    const left = (this.#of.get(address) ?? 0) - bytes;
+    if (left <= 0) this.#of.delete(address);
+    else this.#of.set(address, left);
+  }
+}
+
+function read(request: IncomingMessage, limit: number, deadline: number, arriving: Arriving): Promise<Buffer> {
+  const address = request.socket.remoteAddress ?? "";
   const tooLarge = () => new Rejected(413, `it is larger than ${limit} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > limit) return Promise.reject(tooLarge());
   // Gone while it stood in line.
@@ -187,17 +225,23 @@ function read(request: IncomingMessage, limit: number, deadline: number): Promis
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
+    let taken = 0;
+    let ended = false;
     const timer = setTimeout(() => end(new Rejected(408, "it took too long to arrive")), deadline - performance.now());
     const end = (error?: Rejected): void => {
       clearTimeout(timer);
       request.off("data", data);
+      if (!ended) arriving.give(address, taken);
+      ended = true;
       if (error) reject(error);
       else resolve(Buffer.concat(chunks));
     };
     const data = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size > limit) end(tooLarge());
-      else chunks.push(chunk);
+      if (size > limit) return end(tooLarge());
+      if (!arriving.take(address, chunk.length)) return end(new Rejected(503, "too much arrives at once; try again"));
+      taken += chunk.length;
+      chunks.push(chunk);
     };
     request.on("data", data);
     request.once("end", () => end());

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { chmodSync, rmSync } from "node:fs";
 import { isIP, type AddressInfo } from "node:net";
+import { limitPerAddress } from "../lib/per-address.ts";
 import type { Inspect } from "../pipeline.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -51,9 +52,12 @@ export interface Dashboard {
   close(): Promise<void>;
 }
 
-/** Simultaneous connections: people and scrapers, not the world. */
-const MAX_CONNECTIONS = 64;
+/** Simultaneous connections: people, scrapers and the kubelet, whose probes nobody may shut out. */
+const MAX_CONNECTIONS = 1_024;
+const PER_ADDRESS = 32;
 const TIMEOUT = 10_000;
+/** Of a connection on which nothing is asked. */
+const IDLE = 2_000;
 
 interface Page extends Link {
   /** What is shown; undefined: there is no such thing. */
@@ -158,10 +162,17 @@ export async function startDashboard({ shown, log, listen, open, socket }: Dashb
 
 function serverFor(listener: RequestListener): Server {
   const server = createServer(
-    { maxHeaderSize: 8192, requestTimeout: TIMEOUT, headersTimeout: TIMEOUT, keepAliveTimeout: 5000 },
+    {
+      maxHeaderSize: 8192,
+      requestTimeout: TIMEOUT,
+      headersTimeout: IDLE,
+      keepAliveTimeout: 5000,
+      connectionsCheckingInterval: 500,
+    },
     listener,
   );
   server.maxConnections = MAX_CONNECTIONS;
+  limitPerAddress(server, PER_ADDRESS);
   return server;
 }
 

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { Agent, request as httpsRequest, type RequestOptions } from "node:https";
+import { connect } from "node:net";
 import { connect as tlsConnect, type TLSSocket } from "node:tls";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -331,4 +332,40 @@ test("closing lets an answer that is being made go out", async () => {
   go();
   expect((await answer).status).toBe(200);
   await closed;
+});
+
+test("hole: who trickles reviews lets nobody wait, and is ended", async () => {
+  await open([{ path: "/mutate", otherwise: "refuse", answer: () => ({ allowed: true }) }], {
+    limits: { concurrent: 4, waiting: 4 },
+  });
+  const slow = await Promise.all(
+    Array.from({ length: 300 }, async () => {
+      const socket = tlsConnect({ host: "127.0.0.1", port: listener!.port, rejectUnauthorized: false });
+      socket.on("error", () => {});
+      await once(socket, "secureConnect");
+      socket.write("POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{");
+      return socket;
+    }),
+  );
+  const ended = Promise.all(slow.map((socket) => once(socket.resume(), "close")));
+  const from = { localAddress: "127.0.0.2" };
+  for (let i = 0; i < 8; i++) expect((await ask("/mutate", JSON.stringify(review()), from)).status).toBe(200);
+  await ended;
+});
+
+test("hole: one address has not all connections", async () => {
+  await open([{ path: "/mutate", otherwise: "refuse", answer: () => ({ allowed: true }) }]);
+  const sockets = Array.from({ length: 450 }, () => {
+    const socket = connect({ host: "127.0.0.1", port: listener!.port });
+    socket.on("error", () => {});
+    return socket;
+  });
+  const refused = new Promise<void>((resolve) => {
+    let count = 0;
+    for (const socket of sockets) socket.once("close", () => ++count === 50 && resolve());
+  });
+  await refused;
+  const from = { localAddress: "127.0.0.2" };
+  expect((await ask("/mutate", JSON.stringify(review()), from)).status).toBe(200);
+  for (const socket of sockets) socket.destroy();
 });

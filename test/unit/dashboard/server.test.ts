@@ -1,6 +1,8 @@
 /** Health, metrics and debug pages, as a browser, a scraper and the command line see them. */
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { request, type IncomingHttpHeaders } from "node:http";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
@@ -172,4 +174,23 @@ test("what holds itself, and names that mean something to JavaScript, print", ()
   loop["self"] = loop;
   expect(() => JSON.stringify(plain(loop))).not.toThrow();
   expect(JSON.stringify(plain(new Map([["__proto__", new Set([1])]])))).toBe('{"__proto__":[1]}');
+});
+
+test("hole: idle connections of one address keep no probe from its answer, and are ended", async () => {
+  const { port } = new URL((await start()).url);
+  const idle = Array.from({ length: 200 }, () => {
+    const socket = connect({ host: "127.0.0.1", port: Number(port) });
+    socket.on("error", () => {});
+    return socket;
+  });
+  const ended = Promise.all(idle.map((socket) => once(socket.resume(), "close")));
+  await Promise.all(idle.slice(0, 32).map((socket) => once(socket, "connect")));
+  const status = await new Promise((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, path: "/healthz", localAddress: "127.0.0.2" };
+    request(options, (response) => resolve(response.resume().statusCode))
+      .on("error", reject)
+      .end();
+  });
+  expect(status).toBe(200);
+  await ended;
 });
