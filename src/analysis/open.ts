@@ -21,8 +21,10 @@ export function changedOpen(
       const object = serviceOf(ground.world, place.service);
       return object ? openBehind(ground.world, ground.mesh, object, place.port) : [];
     }) as [readonly OpenPort[], readonly OpenPort[]];
-    const [was, is] = [old, now].map((ports) => new Set(ports.map(key))) as [Set<string>, Set<string>];
-    opened.push(...now.filter((port) => !was.has(key(port))));
+    const was = new Map(old.map((port) => [key(port), port]));
+    const is = new Set(now.map(key));
+    // The last sidecar that goes opens what was half open.
+    opened.push(...now.filter((port) => !was.has(key(port)) || (was.get(key(port))?.mixed && !port.mixed)));
     // One whose pods are gone is closed to nobody.
     closed.push(...old.filter((port) => !is.has(key(port)) && isThere(after, port)));
   }

@@ -167,7 +167,9 @@ function changeOf(before: Answer, after: Answer): Change {
   if (before.verdict !== "allowed") return "allowed";
   if (after.verdict !== "allowed") return "denied";
   const refusing = ({ shares }: Answer) =>
-    shares.flatMap((share) => (share.lets === "each" ? [] : [`${share.service} ${share.lets}`])).join();
+    shares
+      .flatMap((share) => (share.lets === "each" ? [] : [`${share.service} ${share.lets} ${share.by.join()}`]))
+      .join();
   return refusing(before) === refusing(after) ? "moved" : "partly";
 }
 

@@ -69,22 +69,27 @@ export interface OpenPort {
   readonly identity: Identity;
   readonly podPort: number;
   readonly because: Unguarded;
+  /** Others of the account's pods are guarded there. */
+  readonly mixed: boolean;
 }
 
 /** What is not guarded behind a Service's port, one for each account and port of its pods. */
 export function openBehind(world: World, mesh: Mesh, service: Service, port: number): readonly OpenPort[] {
   const found = new Map<string, OpenPort>();
+  const guarded = new Set<string>();
   for (const declared of service.ports) {
     if (declared.port !== port || declared.protocol !== "TCP") continue;
     for (const workload of selectedBy(world, service)) {
       const number = podPort(declared, workload);
-      const because = number === undefined ? undefined : unguarded(mesh, workload, number);
-      if (number === undefined || because === undefined) continue;
+      if (number === undefined) continue;
       const { identity } = workload;
-      found.set(`${identity} ${number}`, { service: service.name, port, identity, podPort: number, because });
+      const key = `${identity} ${number}`;
+      const because = unguarded(mesh, workload, number);
+      if (because) found.set(key, { service: service.name, port, identity, podPort: number, because, mixed: false });
+      else guarded.add(key);
     }
   }
-  return [...found.values()];
+  return [...found].map(([key, one]) => ({ ...one, mixed: guarded.has(key) }));
 }
 
 const reaches = new WeakMap<Mesh, Map<Identity, ReadonlySet<MeshService> | undefined>>();

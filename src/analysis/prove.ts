@@ -8,7 +8,8 @@ import { hostsOf } from "./authority.ts";
 import { admittedAt, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
-import { letBy, looksAtRequests, relationOf, routesTaken, type Share, type Verdict } from "./relation.ts";
+import { knownTo, selectedBy, serviceOf } from "./pods.ts";
+import { allowedAt, letBy, looksAtRequests, relationOf, routesTaken, type Share, type Verdict } from "./relation.ts";
 import type { Request, Requests, RequestSet } from "./requests.ts";
 import { isIn, scopeOf, type Scope } from "./scope.ts";
 import { waysOf, type Destination, type Ground, type Server } from "./ways.ts";
@@ -58,7 +59,11 @@ export type Proof =
 export function prove(requests: Requests, ground: Ground, invariant: Invariant): Proof {
   const scope = scopeOf(ground, invariant.from, invariant.to);
   if (typeof scope === "string") return { result: "unknown", why: scope };
+  if (invariant.from.length === 0) return { result: "unknown", why: "no account is named" };
   try {
+    // Of nothing everything is true.
+    if (invariant.requests && requests.isEmpty(wantedBy(requests, invariant.requests)))
+      return { result: "unknown", why: "there is no such request: no method or path is like this" };
     return invariant.kind === "always"
       ? proveAlways(requests, ground, scope, invariant)
       : proveNever(requests, ground, scope, invariant);
@@ -81,7 +86,43 @@ function proveNever(requests: Requests, ground: Ground, scope: Scope, { kind, re
       if (broken) return { result: "refuted", counterexample: broken };
     }
   }
+  for (const from of suspects) {
+    const way = pastNames(requests, ground, scope, from, set, wanted !== undefined);
+    if (way !== undefined) return { result: "unknown", why: way };
+  }
   return scope.open === undefined || clients.size === 0 ? { result: "proved" } : { result: "unknown", why: scope.open };
+}
+
+/**
+ * A request may name a headless Service that its caller knows while it goes to the address of another one's pod, which then decides by its own
+ * rules, if it runs as an account of that Service. Such calls are no ways here (docs/why.md).
+ */
+function pastNames(
+  requests: Requests,
+  { world, mesh }: Ground,
+  scope: Scope,
+  from: Identity,
+  set: RequestSet,
+  requestsOnly: boolean,
+): string | undefined {
+  for (const service of knownTo(mesh, from) ?? []) {
+    const object = service.headless ? serviceOf(world, service.name) : undefined;
+    if (!object) continue;
+    const selected = selectedBy(world, object);
+    const accounts = new Set(selected.map((workload) => workload.identity));
+    const own = new Set(selected.map((workload) => mesh.groupOf.get(workload.key)));
+    for (const [group, inbound] of scope.ports) {
+      const identity = mesh.groups.get(group)?.identity;
+      if (identity === undefined || own.has(group) || !accounts.has(identity)) continue;
+      for (const port of inbound) {
+        if (!service.ports.some((p) => p.port === port.port && p.protocol === "http")) continue;
+        if (port.protocol !== "http" && requestsOnly) continue;
+        if (requests.isEmpty(requests.intersection(allowedAt(requests, port, from), set))) continue;
+        return `pods of ${identity} let ${from} through on port ${port.port} when it names headless Service ${service.name} at their address, whatever leads there`;
+      }
+    }
+  }
+  return undefined;
 }
 
 /** All that may lead to the pods: their own Services first, then others (splits), then the pods themselves. */

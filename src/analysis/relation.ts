@@ -18,6 +18,8 @@ export interface Share {
   readonly percent: number;
   /** Whether the pods behind it let the call through: each, some or none of them. */
   readonly lets: "each" | "some" | "none";
+  /** Who they are where only some do: account and port. Sorted. */
+  readonly by: readonly string[];
 }
 
 /** What becomes of a call. */
@@ -60,8 +62,14 @@ export function relationOf(requests: Requests, ground: Ground, client: Identity,
     })),
   );
   // Where the address decides, who calls the name may be led to any of them.
-  return more.reduce((one, other) => combined(requests, one, other), first ?? everything(requests, "not-routed"));
+  return more
+    .reduce((one, other) => combined(requests, one, other), first ?? everything(requests, "not-routed"))
+    .map(told);
 }
+
+/** Who refuses is of interest where somebody else does not. */
+const told = (one: Case): Case =>
+  one.answer.verdict === "allowed" ? one : { ...one, answer: { ...one.answer, shares: [] } };
 
 const scaled = (answer: Answer, part: number): Answer =>
   part === 1 ? answer : { ...answer, shares: answer.shares.map((s) => ({ ...s, percent: s.percent * part })) };
@@ -71,7 +79,9 @@ const everything = (requests: Requests, verdict: Verdict): readonly Case[] => [
 ];
 
 function casesOfWay(requests: Requests, way: Way, client: Identity, to: Destination): readonly Case[] {
-  if (!way.known) return everything(requests, "denied");
+  // Who does not know the Service is refused by its own sidecar: that is a share too, where the address decides.
+  const refused: Share = { service: way.service.name, percent: 100, lets: "none", by: [] };
+  if (!way.known) return [{ requests: requests.all, answer: { verdict: "denied", shares: [refused] }, servers: [] }];
   const routes = routesTaken(requests, way, client, to);
   if (routes.length === 0) return everything(requests, "not-routed");
   return routes.flatMap(({ route, taken }) => casesOf(requests, route, taken, client));
@@ -102,7 +112,8 @@ function joined(a: Answer, b: Answer): readonly Share[] {
   for (const share of [...a.shares, ...b.shares]) {
     const known = shares.get(share.service);
     const lets = known && known.lets !== share.lets ? "some" : share.lets;
-    shares.set(share.service, { ...share, percent: share.percent + (known?.percent ?? 0), lets });
+    const by = [...new Set([...(known?.by ?? []), ...share.by])].sort();
+    shares.set(share.service, { ...share, percent: share.percent + (known?.percent ?? 0), lets, by });
   }
   return [...shares.values()].sort(byService);
 }
@@ -171,17 +182,18 @@ export const letBy = (requests: Requests, { inbound }: Server, client: Identity)
 
 function answered({ route, backends }: RouteWay, set: RequestSet, lets: (server: Server) => boolean): Case {
   const sum = backends.reduce((total, { backend }) => total + backend.weight, 0);
-  const shares = new Map<ServiceName, { weight: number; through: number; servers: number }>();
+  const shares = new Map<ServiceName, { weight: number; servers: Server[] }>();
   for (const { backend, servers } of backends) {
-    const share = shares.get(backend.service) ?? { weight: 0, through: 0, servers: 0 };
+    const share = shares.get(backend.service) ?? { weight: 0, servers: [] };
     share.weight += backend.weight;
-    share.servers += servers.length;
-    share.through += servers.filter(lets).length;
+    share.servers.push(...servers);
     shares.set(backend.service, share);
   }
-  const list = [...shares].map(([service, { weight, through, servers }]): Share => {
-    const lets = through === 0 ? "none" : through === servers ? "each" : "some";
-    return { service, percent: (100 * weight) / sum, lets };
+  const list = [...shares].map(([service, { weight, servers }]): Share => {
+    const through = servers.filter(lets);
+    const how = through.length === 0 ? "none" : through.length === servers.length ? "each" : "some";
+    const by = how === "some" ? [...new Set(through.map(({ identity, port }) => `${identity} ${port}`))].sort() : [];
+    return { service, percent: (100 * weight) / sum, lets: how, by };
   });
   const allowed = list.some((share) => share.lets !== "none");
   return {
@@ -189,7 +201,7 @@ function answered({ route, backends }: RouteWay, set: RequestSet, lets: (server:
     answer: {
       verdict: backends.length === 0 ? "not-routed" : allowed ? "allowed" : "denied",
       ...(route.split === undefined ? {} : { split: route.split }),
-      shares: allowed ? list.sort(byService) : [],
+      shares: list.sort(byService),
     },
     servers: backends.flatMap((b) => b.servers),
   };
@@ -199,11 +211,15 @@ const byService = (a: Share, b: Share): number => (a.service < b.service ? -1 : 
 
 /** Whether two answers are the same for who calls. Why they are is another question. */
 export const sameAnswer = (a: Answer, b: Answer): boolean =>
-  (a.verdict === "allowed") === (b.verdict === "allowed") &&
-  a.shares.length === b.shares.length &&
-  a.shares.every((share, i) => {
-    const other = b.shares[i];
-    return (
-      share.service === other?.service && share.lets === other.lets && Math.abs(share.percent - other.percent) < 1e-9
-    );
-  });
+  a.verdict !== "allowed" || b.verdict !== "allowed"
+    ? (a.verdict === "allowed") === (b.verdict === "allowed")
+    : a.shares.length === b.shares.length &&
+      a.shares.every((share, i) => {
+        const other = b.shares[i];
+        return (
+          share.service === other?.service &&
+          share.lets === other.lets &&
+          share.by.join() === other.by.join() &&
+          Math.abs(share.percent - other.percent) < 1e-9
+        );
+      });

@@ -24,6 +24,18 @@ export interface Request {
 }
 
 /** A match asks for a header that is made of the rest of the request: the question has no answer here. */
+/** Envoy makes these of the request (with its query, of x-forwarded-proto), changes them or takes them away before it looks at rules. */
+const NOT_COMPARED: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "referer",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "x-envoy-internal",
+]);
+
 export class HeaderNotCompared extends Error {
   constructor(header: string) {
     super(`a match is about the header ${header}, which is not compared here`);
@@ -190,10 +202,8 @@ export class Requests {
       const name = written === "host" ? AUTHORITY : written;
       const values = languages.regex(regex);
       if (name === ":method") method = languages.intersection(method, values);
-      // With its query, which is no part of a path here.
-      else if (name === ":path") throw new HeaderNotCompared(name);
-      else if (name === ":scheme" && languages.has(values, "http")) continue;
-      else if (name.startsWith(":") && name !== AUTHORITY) return this.none;
+      else if (NOT_COMPARED.has(name) || (name.startsWith(":") && name !== AUTHORITY))
+        throw new HeaderNotCompared(name);
       else asked.set(name, languages.intersection(asked.get(name) ?? languages.all, values));
     }
     const path = pathRegex === undefined ? languages.all : languages.regex(pathRegex);

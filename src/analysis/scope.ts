@@ -4,7 +4,7 @@
  */
 import type { InboundPort } from "../policy/ir.ts";
 import { podPort } from "../policy/services.ts";
-import type { GroupName, Identity, ServiceName } from "../world/names.ts";
+import { namespaceOf, type GroupName, type Identity, type ServiceName } from "../world/names.ts";
 import type { Service } from "../world/types.ts";
 import { all } from "../world/world.ts";
 import { covers, identitiesOf } from "./callers.ts";
@@ -51,7 +51,7 @@ export function scopeOf(ground: Ground, from: readonly string[], to: string): Sc
     return `Service ${wanted} has no port ${port}`;
   const services = named.map((s) => s.name);
   const ports = portsOf(ground, named, port);
-  const open = openPods(ground, named, ports);
+  const open = openPods(ground, named, ports, port);
   return {
     clients: everybody.filter((id) => from.some((pattern) => covers(pattern, id))),
     others: everybody.filter((id) => !from.some((pattern) => covers(pattern, id))),
@@ -91,8 +91,22 @@ function portsOf({ world, mesh }: Ground, services: readonly Service[], port: nu
   return new Map([...found].map(([group, ports]) => [group, [...ports.values()]]));
 }
 
-function openPods({ world, mesh }: Ground, services: readonly Service[], ports: Scope["ports"]): string | undefined {
+function openPods(
+  { world, mesh }: Ground,
+  services: readonly Service[],
+  ports: Scope["ports"],
+  port: number | undefined,
+): string | undefined {
+  const says = (what: string): string => `${what}: nothing is enforced there`;
   for (const service of services) {
+    // What lies outside of the mesh is meant where it is named, and not where everything is.
+    const meant = services.length === 1 || mesh.services.has(service.name) || isMember(world, service);
+    if (!meant) continue;
+    if (service.externalName !== undefined || Object.keys(service.selector ?? {}).length === 0)
+      return says(`Service ${service.name} selects no pods of the mesh`);
+    const other = service.ports.find((p) => p.protocol !== "TCP" && (port === undefined || p.port === port));
+    if (other)
+      return says(`port ${other.port} of Service ${service.name} is ${other.protocol}'s and goes past the sidecars`);
     for (const workload of selectedBy(world, service)) {
       const group = mesh.groupOf.get(workload.key);
       // Without a sidecar all ports are open.
@@ -100,12 +114,15 @@ function openPods({ world, mesh }: Ground, services: readonly Service[], ports: 
       for (const podPort of numbers) {
         const because = unguarded(mesh, workload, podPort);
         if (because)
-          return `pods of ${workload.identity} behind Service ${service.name} ${openText({ because, podPort })}: nothing is enforced there`;
+          return says(`pods of ${workload.identity} behind Service ${service.name} ${openText({ because, podPort })}`);
       }
     }
   }
   const [only, ...more] = services;
   if (only && more.length === 0 && !mesh.services.has(only.name))
-    return `Service ${only.name} selects no pods of the mesh: nothing is enforced there`;
+    return says(`Service ${only.name} selects no pods of the mesh`);
   return undefined;
 }
+
+const isMember = ({ tables }: Ground["world"], { name }: Service): boolean =>
+  tables.Namespace.get("")?.get(namespaceOf(name))?.monitored === true;

@@ -12,11 +12,24 @@ import { localName, namespaceOf } from "../world/names.ts";
 import type { Change, EndpointSlice, Namespace, Pod, Service, Workload } from "../world/types.ts";
 import { apply, inNamespace, type World } from "../world/world.ts";
 
+/** Namespaces as they will be, with what the cluster knows and the objects do not say: they decide which pods get a sidecar. */
+export function namespacesAfter(world: World, objects: Objects, outcome: Outcome): ReadonlyMap<string, Namespace> {
+  const written = writtenIn(objects);
+  const after = new Map(world.tables.Namespace.get(""));
+  for (const change of outcome.changes) {
+    if (change.kind !== "Namespace" || change.value === undefined) continue;
+    const known = after.get(change.name);
+    after.set(change.name, known ? merged(known, change.value, written.get(change.name)) : change.value);
+  }
+  return after;
+}
+
+const writtenIn = (objects: Objects): ReadonlyMap<string, unknown> =>
+  new Map(objects.entries.filter(({ ref }) => ref.kind === "Namespace").map(({ ref, raw }) => [ref.name, raw]));
+
 /** The changes that lead from the world to the one with the objects applied. */
 export function overlay(world: World, objects: Objects, outcome: Outcome): readonly Change[] {
-  const written = new Map(
-    objects.entries.filter(({ ref }) => ref.kind === "Namespace").map(({ ref, raw }) => [ref.name, raw]),
-  );
+  const written = writtenIn(objects);
   const changes = outcome.changes.flatMap((change) => applied(world, change, written) ?? []);
   const pods = podChanges(world, outcome);
   const next = apply(world, [...changes, ...pods]);
@@ -77,12 +90,16 @@ const OWN_LABELS = [
   "controller-uid",
 ];
 
-const template = ({ identity, labels, ports }: Workload): string => {
+const template = ({ identity, labels, ports, past, subdomain }: Workload): string => {
   const own = Object.entries(labels).filter(([key]) => !OWN_LABELS.includes(key));
   // A sidecar that was injected adds ports of its own.
   const named = ports.filter((p) => p.name !== "" && !p.name.startsWith("proxy-"));
-  return canonical([identity, Object.fromEntries(own), named]);
+  return canonical([identity, Object.fromEntries(own), named, past ?? [], subdomain ?? ""]);
 };
+
+/** Whether a pod that runs is as its template would make it. One without a sidecar may be older than its namespace's membership. */
+const isMadeSo = (running: Workload, made: Workload): boolean =>
+  template(running) === template(made) && (made.meshed || !running.meshed);
 
 /** Pods of controllers whose template is another one are replaced; those of an equal one stay, with their names, addresses and states. */
 function podChanges(world: World, outcome: Outcome): Change[] {
@@ -97,7 +114,7 @@ function podChanges(world: World, outcome: Outcome): Change[] {
     const raw = (owner as { raw?: Raw } | undefined)?.raw;
     const [{ namespace, value: first }] = list as [Extract<Change, { kind: "Pod" }>];
     const mine = [...inNamespace(world.tables.Pod, namespace)].filter((pod) => isOf(pod, raw, list));
-    if (first && mine.length > 0 && mine.every((pod) => template(pod.workload) === template(first.workload))) continue;
+    if (first && mine.length > 0 && mine.every((pod) => isMadeSo(pod.workload, first.workload))) continue;
     for (const pod of mine) changes.push({ kind: "Pod", namespace, name: localName(pod.name), value: undefined });
     changes.push(...list);
   }

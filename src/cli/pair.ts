@@ -10,7 +10,7 @@ import type { Change, ObjectRef, Problem } from "../world/types.ts";
 import { apply, EMPTY_WORLD } from "../world/world.ts";
 import { UserError } from "./errors.ts";
 import { SUBNETS, type Place, type View } from "./load.ts";
-import { overlay } from "./overlay.ts";
+import { namespacesAfter, overlay } from "./overlay.ts";
 
 export interface Pair {
   readonly before: View;
@@ -38,7 +38,7 @@ export async function pairOfFolders(files: readonly string[], against: string): 
 export async function pairOver(live: View, files: readonly string[]): Promise<Pair> {
   const readings = new Readings(SUBNETS);
   const { objects } = await wanted(readings, files);
-  const outcome = readings.outcome(objects);
+  const outcome = readings.outcome(objects, namespacesAfter(live.world, objects, readings.outcome(objects)));
   const after = apply(live.world, overlay(live.world, objects, outcome));
   const own = new Set(objects.entries.map(({ ref }) => `${ref.kind} ${ref.namespace}/${ref.name}`));
   const placed = placesIn(outcome);

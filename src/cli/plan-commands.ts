@@ -39,7 +39,7 @@ export function addPlan(program: Command, verbs: ClusterVerbs, done: Done, mesh:
       list(
         "--forbid-new-access <services>",
         "end with 1 when anything new is let through by pods behind these (ns/service,… or ns/*)",
-      ),
+      ).default(undefined),
     )
     .addOption(formats())
     .addOption(mesh())

@@ -21,7 +21,8 @@ import { nearest } from "./text.ts";
 export interface PlanOptions {
   readonly file: readonly string[];
   readonly against: string;
-  readonly forbidNewAccess: readonly string[];
+  /** Undefined: the option was not given. */
+  readonly forbidNewAccess?: readonly string[];
   readonly output: string;
   readonly mesh?: string;
   readonly meshName?: string;
@@ -57,7 +58,11 @@ async function show(
 ): Promise<number> {
   const requests = new Requests(new Languages());
   const { before, after } = pair;
-  const guarded = servicesOf(pair, forbidNewAccess);
+  const guarded = servicesOf(pair, forbidNewAccess ?? []);
+  if (forbidNewAccess && guarded.length === 0)
+    throw new UserError(
+      "--forbid-new-access names no Service, so it would guard nothing: write NAMESPACE/SERVICE or NAMESPACE/*.",
+    );
   const made: Plan = {
     pair,
     changes: changedCalls(requests, before, after),

@@ -11,6 +11,7 @@ import { EXIT, UserError } from "./errors.ts";
 import { invariantsIn, invariantsOf, type Written } from "./invariants.ts";
 import { withView, type View } from "./load.ts";
 import { formatOf } from "./output.ts";
+import { problemLine } from "./problem-line.ts";
 import type { Paint } from "./plan-view.ts";
 import { nearest, printable } from "./text.ts";
 
@@ -54,6 +55,8 @@ export async function prove(
     const { terminal } = verbs;
     if (format === "text") await terminal.out(proofText(view, results, terminal.paint, options));
     else await outData(terminal, format, proofData(results));
+    // What could not be read is not proved about.
+    for (const problem of view.problems) if (problem.severity === "error") terminal.note(problemLine(problem));
     return exitCode(results.map(({ proof }) => proof));
   });
 }

@@ -84,20 +84,40 @@ const answerOf = (
 /** Who gets it with which share, and who of them lets it through: all that is the same for who calls. */
 function outcome({ verdict, taken }: Explanation): string {
   if (verdict !== "allowed") return "not allowed";
-  const shares = new Map<string, { weight: number; lets: Set<boolean> }>();
+  interface Told {
+    weight: number;
+    readonly lets: Set<boolean>;
+    readonly by: Set<string>;
+  }
+  const shares = new Map<string, Told>();
+  const all = taken.reduce((sum, { way }) => sum + (way.to?.length ?? 1), 0);
+  const at = (service: string): Told => {
+    const known = shares.get(service) ?? { weight: 0, lets: new Set(), by: new Set() };
+    shares.set(service, known);
+    return known;
+  };
   for (const { way, shares: list } of taken) {
-    for (const share of way.known ? list : []) {
-      const known = shares.get(share.service) ?? { weight: 0, lets: new Set<boolean>() };
+    if (!way.known) {
+      const refused = at(way.service.name);
+      refused.weight += (100 * (way.to?.length ?? 1)) / all;
+      refused.lets.add(false);
+      continue;
+    }
+    for (const share of list) {
+      const known = at(share.service);
       known.weight += share.weight;
-      for (const { judgement } of share.servers) known.lets.add(judgement.allowed);
-      shares.set(share.service, known);
+      for (const { server, judgement } of share.servers) {
+        known.lets.add(judgement.allowed);
+        if (judgement.allowed) known.by.add(`${server.identity} ${server.port}`);
+      }
     }
   }
+  const how = ({ lets, by }: Told) => {
+    if (!lets.has(true)) return "none";
+    return lets.has(false) ? `some ${[...by].sort().join()}` : "each";
+  };
   return [...shares]
-    .map(
-      ([service, share]) =>
-        `${service} ${share.weight.toFixed(6)} ${share.lets.has(true) ? (share.lets.has(false) ? "some" : "each") : "none"}`,
-    )
+    .map(([service, share]) => `${service} ${share.weight.toFixed(6)} ${how(share)}`)
     .sort()
     .join(", ");
 }

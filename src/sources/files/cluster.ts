@@ -54,7 +54,8 @@ export class Cluster {
     this.#subnets = subnets;
   }
 
-  derive(entries: readonly Entry[], statuses: Statuses): Derived {
+  /** @param known - namespaces as they are, whatever the entries say */
+  derive(entries: readonly Entry[], statuses: Statuses, known: ReadonlyMap<string, Namespace> = new Map()): Derived {
     const changes: Change[] = [];
     const problems: Problem[] = [];
     const decode = (key: string, raw: Raw, entry?: Place): Decoded => {
@@ -64,7 +65,7 @@ export class Cluster {
       return decoded;
     };
 
-    const namespaces = this.#namespaces(entries, decode);
+    const namespaces = new Map([...this.#namespaces(entries, decode), ...known]);
     const { pods, owners } = this.#podsOf(entries, namespaces, problems);
     const running = this.#running(pods, statuses);
     for (const [name, { pod, status }] of running) {

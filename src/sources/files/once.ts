@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import { splitApiVersion } from "../../manifest/kinds.ts";
 import { isRaw } from "../../manifest/reader.ts";
 import { podName } from "../../world/names.ts";
-import type { Change, ObjectRef, Problem } from "../../world/types.ts";
+import type { Change, ObjectRef, Problem, Namespace } from "../../world/types.ts";
 import { catalogOf, type Entry } from "./catalog.ts";
 import { Cluster, type Subnets } from "./cluster.ts";
 import { readFolder, readOneFile, type Parse } from "./folder.ts";
@@ -65,9 +65,9 @@ export class Readings {
     return { entries: [...kept, ...top.entries], problems: [...base.problems, ...top.problems] };
   }
 
-  /** What a cluster would make of the objects, as if every pod were running and ready. */
-  outcome({ entries, problems }: Objects): Outcome {
-    const derived = this.#cluster.derive(entries, "assume-ready");
+  /** What a cluster would make of the objects, as if every pod were running and ready. `known`: namespaces as they are there. */
+  outcome({ entries, problems }: Objects, known?: ReadonlyMap<string, Namespace>): Outcome {
+    const derived = this.#cluster.derive(entries, "assume-ready", known);
     const byRef = new Map(entries.map((entry) => [refKey(entry.ref), entry]));
     const ownerOf = (ref: ObjectRef) =>
       ref.kind === "Pod" ? derived.owners.get(podName(ref.namespace, ref.name)) : undefined;

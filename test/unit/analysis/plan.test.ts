@@ -10,6 +10,7 @@ import {
   namespace,
   pods,
   routeGroup,
+  service,
   serviceRef,
   split,
   target,
@@ -222,11 +223,11 @@ test("ports that no sidecar guards, as they open and close; what is gone is not 
     because,
   });
   const ports = [port("v1", "annotation"), port("v2", "no-sidecar")];
-  expect(changedOpen(a, b)).toEqual({ opened: ports, closed: [] });
-  expect(changedOpen(b, a)).toEqual({ opened: [], closed: ports });
+  expect(changedOpen(a, b)).toMatchObject({ opened: ports, closed: [] });
+  expect(changedOpen(b, a)).toMatchObject({ opened: [], closed: ports });
   expect(changedOpen(b, b)).toEqual({ opened: [], closed: [] });
   const [c, d] = grounds([...shop, bare], [namespace("shop", { monitored: false })]);
-  expect(changedOpen(c, d).opened.map((one) => one.service)).toEqual(["shop/store", "shop/v1"]);
+  expect(changedOpen(c, d).opened.map((one) => one.service)).toEqual(["shop/store", "shop/v1", "shop/v2"]);
 });
 
 test("a namespace in which nothing changed is not looked at", () => {
@@ -261,6 +262,40 @@ describe("a gate on new access", () => {
     expect(fresh([all], [lets("shop/v2", ["web/buyer"], ["HTTPRouteGroup routes buy read"])])).toEqual([]);
     expect(fresh([all], [lets("shop/v2", ["web/buyer"], ["HTTPRouteGroup routes buy"])])).toEqual([]);
     expect(fresh([all], [lets("shop/v1", ["web/thief"])])).toEqual([]);
+  });
+  describe("pods of several accounts behind one Service", () => {
+    // Both behind `shop/both`, each with rules of its own.
+    const both = [
+      pods(workload("shop/one", { labels: { app: "one", both: "" } })),
+      pods(workload("shop/two", { labels: { app: "two", both: "" } })),
+      service("shop/both", { selector: { both: "" }, ...http(80) }),
+    ];
+    test("each account's are guarded for themselves", () => {
+      const one = lets("shop/one", ["web/buyer"]);
+      expect(fresh([...both, one], [lets("shop/two", ["web/buyer"])], "shop/both")).toEqual([
+        "web/buyer via shop/both:80 GET /books/",
+      ]);
+      const moved = [gone(lets("shop/one", ["web/buyer"])), lets("shop/two", ["web/buyer"])];
+      expect(fresh([...both, one], moved, "shop/both")).toEqual(["web/buyer via shop/both:80 GET /books/"]);
+    });
+    test("and a change from one to the other is one", () => {
+      const moved = [gone(lets("shop/one", ["web/buyer"])), lets("shop/two", ["web/buyer"])];
+      expect(plan([...both, lets("shop/one", ["web/buyer"])], moved)).toEqual([
+        "partly: web/buyer → shop/both:80 GET /books/ (shop/both 100 some → shop/both 100 some)",
+      ]);
+    });
+  });
+  test("pods whose Service has another name now, and other ports of theirs", () => {
+    const again = service("shop/again", { selector: { app: "v2" }, ...http(80) });
+    const renamed = [gone(service("shop/v2", http(80))), again, lets("shop/v2", ["web/buyer"])];
+    expect(fresh([], renamed)).toEqual(["web/buyer via shop/again:80 GET /books/"]);
+    const debug = service("shop/debug", { selector: { app: "v2" }, ports: [{ port: 9090, name: "http-debug" }] });
+    expect(fresh([lets("shop/v2", ["web/buyer"])], [debug])).toEqual(["web/buyer via shop/debug:9090 GET /books/"]);
+  });
+  test("the last sidecar that goes", () => {
+    const bare = pods(workload("shop/v2", { meshed: false }));
+    const [a, b] = grounds([...shop, bare], pods(workload("shop/v2")).map(gone));
+    expect(newAccess(newRequests(), a, b, [serviceRef("shop/v2")])).toMatchObject([{ from: "everybody" }]);
   });
   test.each([
     ["pods without a sidecar", { meshed: false }],

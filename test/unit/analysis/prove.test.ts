@@ -224,6 +224,37 @@ describe("what cannot be told", () => {
     const other = app("shop/open", { ...http, workload: { past: [9090] } });
     expect(said(never("web/thief", "shop/open"), other)).toMatch(/^proved/);
   });
+  test("nobody, no request, UDP: of nothing everything is true", () => {
+    expect(said({ kind: "never", from: [], to: "shop/store" })).toBe("unknown: no account is named");
+    const none = { ...never("web/thief", "shop/store"), requests: { methods: [] } };
+    expect(said(none)).toMatch(/^unknown: there is no such request/);
+    const path = { ...never("web/thief", "shop/store"), requests: { pathRegex: "buy" } };
+    expect(said(path)).toMatch(/^unknown: there is no such request/);
+    const dns = app("shop/dns", { ports: [{ port: 53, protocol: "UDP", name: "dns" }] });
+    expect(said(never("web/thief", "shop/dns"), dns)).toMatch(/^unknown: port 53 of Service shop\/dns is UDP's/);
+  });
+  test("a match on what Envoy makes or takes away itself", () => {
+    for (const name of [":scheme", "referer", "connection"]) {
+      const odd = routeGroup("shop/odd", [{ name: "o", headers: [{ name, regex: "a" }] }]);
+      const rule = lets("shop/store", ["web/thief"], ["HTTPRouteGroup odd"]);
+      expect(said(never("web/thief", "shop/store"), odd, rule), name).toMatch(/^unknown: a match is about the header/);
+    }
+  });
+  test("pods that decide by their own rules when a headless Service of their account is named at their address", () => {
+    const x = [
+      pods(workload("shop/acc", { labels: { app: "x" } })),
+      service("shop/x", { selector: { app: "x" }, ports: [{ port: 8080, name: "http-x" }] }),
+    ];
+    const h = [
+      pods(workload("shop/acc", { labels: { app: "h" } })),
+      service("shop/h", { selector: { app: "h" }, ports: [{ port: 8080, name: "http-h" }], headless: true }),
+    ];
+    const away = split("shop/away", { service: "x", backends: { store: 1 } });
+    const rule = target("shop/acc", { to: "shop/acc", from: ["web/thief"], rules: ["HTTPRouteGroup routes"] });
+    expect(said(never("web/thief", "shop/x"), ...x, ...h, away, rule)).toMatch(
+      /^unknown: pods of shop\/acc let web\/thief/,
+    );
+  });
   test("a match on :path, which holds the query too", () => {
     const odd = routeGroup("shop/odd", [{ name: "o", headers: [{ name: ":path", regex: "/a" }] }]);
     expect(
