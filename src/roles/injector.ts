@@ -89,9 +89,9 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
           answer: async (request) =>
             reviewPod(request, {
               settings: settings(options, store.world, version),
-              namespace:
-                store.world.tables.Namespace.get("")?.get(request.namespace) ??
-                (await lookUp(options, request.namespace, ending.signal)),
+              namespace: await surely(store.world.tables.Namespace.get("")?.get(request.namespace), () =>
+                lookUp(options, request.namespace, ending.signal),
+              ),
               uuid: randomUUID(),
               secret: randomUUID(),
             }),
@@ -130,6 +130,15 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
 }
 
 /** A namespace that was made a moment ago may not have been heard of yet. */
+/**
+ * The API server asks because the namespace has the mesh's label. What the watch told says that a pod gets a sidecar, or it may be behind: then
+ * the namespace is looked at, or the first pods of a new member would be outside of the mesh for good.
+ */
+export const surely = async (
+  known: Namespace | undefined,
+  lookAt: () => Promise<Namespace | undefined>,
+): Promise<Namespace | undefined> => (known?.monitored === true && known.inject ? known : lookAt());
+
 async function lookUp(
   { client, meshName }: InjectorOptions,
   name: string,
