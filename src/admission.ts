@@ -86,9 +86,9 @@ const LIMITS: AdmissionLimits = { body: 3 * 1024 * 1024, concurrent: 64, waiting
 /** The API server is one address with some hundreds at most; whoever else comes must leave it room. */
 const MAX_CONNECTIONS = 1_600;
 const PER_ADDRESS = 400;
-/** Bytes of reviews that are arriving, from everybody and from one address. */
+/** Bytes of reviews that are not answered yet, from everybody and from one address. */
 const ARRIVING = 128 * 1024 * 1024;
-const ARRIVING_PER_ADDRESS = 32 * 1024 * 1024;
+const ARRIVING_PER_ADDRESS = 64 * 1024 * 1024;
 /** Milliseconds that the answer needs to get there. */
 const MARGIN = 300;
 /** The API server keeps idle connections for 90 s and takes one that we just close for a failure. */
@@ -137,18 +137,23 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
       if (!hook) throw new Rejected(404, `there is no webhook at ${JSON.stringify(path.slice(0, 100))}`);
       if (request.method !== "POST") throw new Rejected(405, "a webhook takes POST only");
       const deadline = started + Math.min(limits.time, Math.max(timeout - MARGIN, MARGIN));
-      // Who lets others wait for his body must not stand in line before them.
-      const body = await read(request, limits.body, Math.min(deadline, started + limits.arrival), arriving);
-      const leave = await gate.enter(deadline);
+      // Who lets others wait for his body must not stand in line before them. What has come counts until it is answered.
+      const held = arriving.of(request.socket.remoteAddress ?? "");
       try {
-        const { review, apiVersion } = parse(body);
-        const { answer, success } = await ask(hook, review, deadline, options.log);
-        const kind = kinds.size < MAX_KINDS || kinds.has(review.kind.kind) ? review.kind.kind : "other";
-        kinds.add(kind);
-        options.counted?.(kind, success && answer.allowed, (performance.now() - started) / 1000);
-        send(response, 200, "application/json", JSON.stringify(reviewOf(review.uid, apiVersion, answer)));
+        const body = await read(request, limits.body, Math.min(deadline, started + limits.arrival), held.take);
+        const leave = await gate.enter(deadline);
+        try {
+          const { review, apiVersion } = parse(body);
+          const { answer, success } = await ask(hook, review, deadline, options.log);
+          const kind = kinds.size < MAX_KINDS || kinds.has(review.kind.kind) ? review.kind.kind : "other";
+          kinds.add(kind);
+          options.counted?.(kind, success && answer.allowed, (performance.now() - started) / 1000);
+          send(response, 200, "application/json", JSON.stringify(reviewOf(review.uid, apiVersion, answer)));
+        } finally {
+          leave();
+        }
       } finally {
-        leave();
+        held.release();
       }
     } catch (error) {
       const { status, message } = error instanceof Rejected ? error : new Rejected(500, "this is a fault of Heddle's");
@@ -194,30 +199,39 @@ function target(request: IncomingMessage): { readonly path: string; readonly tim
   return { path, timeout: seconds === undefined ? Number.POSITIVE_INFINITY : Number(seconds) * 1000 };
 }
 
-/** Bytes that have come of reviews which are not there to their ends. */
+/** Bytes of reviews that have come and are not answered yet. */
 class Arriving {
   #all = 0;
   readonly #of = new Map<string, number>();
 
-  /** Whether there is room for them. */
-  take(address: string, bytes: number): boolean {
-    const own = (this.#of.get(address) ?? 0) + bytes;
-    if (this.#all + bytes > ARRIVING || own > ARRIVING_PER_ADDRESS) return false;
-    this.#all += bytes;
-    this.#of.set(address, own);
-    return true;
-  }
-
-  give(address: string, bytes: number): void {
-    this.#all -= bytes;
-    const left = (this.#of.get(address) ?? 0) - bytes;
-    if (left <= 0) this.#of.delete(address);
-    else this.#of.set(address, left);
+  /** One review of an address: `take` says whether there is room for more of it. */
+  of(address: string): { readonly take: (bytes: number) => boolean; readonly release: () => void } {
+    let held = 0;
+    const take = (bytes: number): boolean => {
+      const own = (this.#of.get(address) ?? 0) + bytes;
+      if (this.#all + bytes > ARRIVING || own > ARRIVING_PER_ADDRESS) return false;
+      held += bytes;
+      this.#all += bytes;
+      this.#of.set(address, own);
+      return true;
+    };
+    const release = (): void => {
+      const left = (this.#of.get(address) ?? 0) - held;
+      this.#all -= held;
+      held = 0;
+      if (left <= 0) this.#of.delete(address);
+      else this.#of.set(address, left);
+    };
+    return { take, release };
   }
 }
 
-function read(request: IncomingMessage, limit: number, deadline: number, arriving: Arriving): Promise<Buffer> {
-  const address = request.socket.remoteAddress ?? "";
+function read(
+  request: IncomingMessage,
+  limit: number,
+  deadline: number,
+  take: (bytes: number) => boolean,
+): Promise<Buffer> {
   const tooLarge = () => new Rejected(413, `it is larger than ${limit} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > limit) return Promise.reject(tooLarge());
   // Gone while it stood in line.
@@ -225,22 +239,17 @@ function read(request: IncomingMessage, limit: number, deadline: number, arrivin
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
-    let taken = 0;
-    let ended = false;
     const timer = setTimeout(() => end(new Rejected(408, "it took too long to arrive")), deadline - performance.now());
     const end = (error?: Rejected): void => {
       clearTimeout(timer);
       request.off("data", data);
-      if (!ended) arriving.give(address, taken);
-      ended = true;
       if (error) reject(error);
       else resolve(Buffer.concat(chunks));
     };
     const data = (chunk: Buffer): void => {
       size += chunk.length;
       if (size > limit) return end(tooLarge());
-      if (!arriving.take(address, chunk.length)) return end(new Rejected(503, "too much arrives at once; try again"));
-      taken += chunk.length;
+      if (!take(chunk.length)) return end(new Rejected(503, "too much arrives at once; try again"));
       chunks.push(chunk);
     };
     request.on("data", data);

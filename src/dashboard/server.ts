@@ -172,6 +172,8 @@ function serverFor(listener: RequestListener): Server {
     listener,
   );
   server.maxConnections = MAX_CONNECTIONS;
+  // Who asks and does not read keeps no place.
+  server.setTimeout(TIMEOUT);
   limitPerAddress(server, PER_ADDRESS);
   return server;
 }
