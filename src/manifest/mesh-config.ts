@@ -14,6 +14,8 @@ export interface MeshConfigField {
   readonly becomes: "used" | "later" | "none";
   /** One clause: where it is used, or why not. */
   readonly why: string;
+  /** Of a field that is not used: values that ask for nothing. Any other one is a Problem. */
+  readonly harmless?: (value: unknown) => boolean;
 }
 
 const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): MeshConfigField => ({
@@ -21,7 +23,12 @@ const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): Me
   becomes,
   why,
 });
-const later = (type: Type) => field(type, "later", "OSM's policies and injection options come after SMI");
+const later = (type: Type, harmless?: MeshConfigField["harmless"]): MeshConfigField => ({
+  ...field(type, "later", "OSM's policies and injection options come after SMI"),
+  ...(harmless ? { harmless } : {}),
+});
+const off = (value: unknown): boolean => value === false || value === 0;
+const none = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
 const injected = (type: Type) => field(type, "used", "what the injector gives to new pods");
 const image = field("string", "none", "the sidecar's image is the chart's business, and must match this version");
 
@@ -32,17 +39,18 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "sidecar.envoyImage": image,
   "sidecar.envoyWindowsImage": image,
   "sidecar.initContainerImage": image,
-  "sidecar.maxDataPlaneConnections": later("integer"),
+  "sidecar.maxDataPlaneConnections": later("integer", off),
   "sidecar.configResyncInterval": field(
     "duration",
     "none",
     "configuration is pushed when it changes, so nothing is there to be resynchronised",
   ),
   "sidecar.resources": injected("map"),
-  "sidecar.tlsMinProtocolVersion": later("string"),
-  "sidecar.tlsMaxProtocolVersion": later("string"),
-  "sidecar.cipherSuites": later("strings"),
-  "sidecar.ecdhCurves": later("strings"),
+  // Sidecars speak 1.2 and 1.3.
+  "sidecar.tlsMinProtocolVersion": later("string", (value) => value !== "TLSv1_3"),
+  "sidecar.tlsMaxProtocolVersion": later("string", (value) => value === "TLSv1_3" || value === "TLS_AUTO"),
+  "sidecar.cipherSuites": later("strings", none),
+  "sidecar.ecdhCurves": later("strings", none),
   "sidecar.localProxyMode": injected("mode"),
   "traffic.enablePermissiveTrafficPolicyMode": field("boolean", "used", "everything in the mesh may call everything"),
   "traffic.enableEgress": field("boolean", "used", "traffic to what the mesh does not know leaves in plain text"),
@@ -51,7 +59,7 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "traffic.outboundPortExclusionList": injected("ports"),
   "traffic.inboundPortExclusionList": injected("ports"),
   "traffic.networkInterfaceExclusionList": injected("strings"),
-  "traffic.inboundExternalAuthorization.enable": later("boolean"),
+  "traffic.inboundExternalAuthorization.enable": later("boolean", off),
   "traffic.inboundExternalAuthorization.address": later("string"),
   "traffic.inboundExternalAuthorization.port": later("port"),
   "traffic.inboundExternalAuthorization.statPrefix": later("string"),
@@ -59,11 +67,11 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "traffic.inboundExternalAuthorization.failureModeAllow": later("boolean"),
   "observability.osmLogLevel": later("string"),
   "observability.enableDebugServer": field("boolean", "none", "the debug pages are always there, on loopback"),
-  "observability.tracing.enable": later("boolean"),
+  "observability.tracing.enable": later("boolean", off),
   "observability.tracing.port": later("port"),
   "observability.tracing.address": later("string"),
   "observability.tracing.endpoint": later("string"),
-  "observability.remoteLogging.enable": later("boolean"),
+  "observability.remoteLogging.enable": later("boolean", off),
   // OSM's own file has these lists under `observability`, where no version of OSM read them.
   "observability.outboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
   "observability.inboundPortExclusionList": field("ports", "none", "OSM never read it here: it belongs under traffic"),
@@ -77,13 +85,13 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "certificate.ingressGateway": later("map"),
   "featureFlags.enableWASMStats": field("boolean", "none", "there is no WASM filter"),
   "featureFlags.enableEgressPolicy": later("boolean"),
-  "featureFlags.enableMulticlusterMode": later("boolean"),
+  "featureFlags.enableMulticlusterMode": later("boolean", off),
   "featureFlags.enableSnapshotCacheMode": field("boolean", "none", "there is one mode"),
   "featureFlags.enableAsyncProxyServiceMapping": field("boolean", "none", "there is one mode"),
   "featureFlags.enableIngressBackendPolicy": later("boolean"),
-  "featureFlags.enableEnvoyActiveHealthChecks": later("boolean"),
-  "featureFlags.enableRetryPolicy": later("boolean"),
-  "featureFlags.enableMeshRootCertificate": later("boolean"),
+  "featureFlags.enableEnvoyActiveHealthChecks": later("boolean", off),
+  "featureFlags.enableRetryPolicy": later("boolean", off),
+  "featureFlags.enableMeshRootCertificate": later("boolean", off),
 };
 
 const LEVELS = ["trace", "debug", "info", "warning", "warn", "error", "critical", "off"] as const;
@@ -134,6 +142,12 @@ function walk(reader: Reader, raw: Raw, base: string, values: Map<string, unknow
     if (entry) {
       const read = readField(reader, value, entry.type, `spec.${path}`);
       if (read !== undefined) values.set(path, read);
+      if (read !== undefined && entry.harmless?.(read) === false)
+        reader.report(
+          "without-effect",
+          `spec.${path}`,
+          `spec.${path} has no effect in this version: ${entry.why}. Nothing enforces what it asks for; remove it, or see to it otherwise.`,
+        );
     } else {
       const group = reader.map(value, `spec.${path}`, "its settings have their defaults");
       if (group) walk(reader, group, path, values);

@@ -55,6 +55,7 @@ export const PROBLEM_CODES = {
   "bad-field": "a field has a wrong type or value",
   "unknown-field": "a field that the kind does not have",
   "missing-field": "a required field is missing",
+  "without-effect": "a setting of OSM's that has no effect yet",
   // workloads
   "no-endpoints": "a Service that selects no pod",
   "no-image-mapping": "an image that has no local command",

@@ -191,6 +191,19 @@ describe("MeshConfig", () => {
       `apiVersion: config.openservicemesh.io/${version}\nkind: MeshConfig\nmetadata: {name: m, namespace: osm}\nspec: ${spec}`,
     );
 
+  test("what asks for something that is not there yet is told; OSM's defaults ask for nothing", () => {
+    const told = (spec: string) => said(mesh(spec));
+    expect(
+      told("{traffic: {inboundExternalAuthorization: {enable: true}}, sidecar: {tlsMinProtocolVersion: TLSv1_3}}"),
+    ).toEqual([
+      "without-effect spec.sidecar.tlsMinProtocolVersion",
+      "without-effect spec.traffic.inboundExternalAuthorization.enable",
+    ]);
+    const defaults =
+      "{sidecar: {tlsMinProtocolVersion: TLSv1_2, tlsMaxProtocolVersion: TLSv1_3, maxDataPlaneConnections: 0, cipherSuites: []}, observability: {tracing: {enable: false, port: 9411}}, featureFlags: {enableEgressPolicy: true, enableRetryPolicy: false}}";
+    expect(told(defaults)).toEqual([]);
+  });
+
   test.for(["v1alpha1", "v1alpha2", "v1alpha3"])("%s: what is used", (version) => {
     const decoded = mesh(
       "{sidecar: {logLevel: warn}, traffic: {enablePermissiveTrafficPolicyMode: true, enableEgress: true}, certificate: {serviceCertValidityDuration: 1h30m}}",

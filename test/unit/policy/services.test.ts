@@ -270,6 +270,7 @@ test("every code that policy may report is reported by one bad world, in words t
     "prefix-pattern",
     "unused-route",
     "not-compared",
+    "without-effect",
   ];
   expect(codes).toEqual(
     (Object.keys(PROBLEM_CODES) as ProblemCode[]).filter((code) => !elsewhere.includes(code)).sort(),
