@@ -174,10 +174,7 @@ test("every policy kind that is read is validated", async () => {
     (hook) => hook.rules,
   );
   const validated = rules.flatMap((rule) => rule.resources.map((resource) => `${resource}.${rule.apiGroups[0]}`));
-  // The CRD is left out as it was in OSM: no access comes from a UDPRoute.
-  const policies = KINDS.filter(
-    ({ group, kind }) => group.includes(".") && !group.endsWith("k8s.io") && kind !== "UDPRoute",
-  );
+  const policies = KINDS.filter(({ group }) => group.includes(".") && !group.endsWith("k8s.io"));
   for (const { plural, group } of policies) expect(validated).toContain(`${plural}.${group}`);
 });
 

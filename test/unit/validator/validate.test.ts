@@ -37,6 +37,12 @@ spec:
   sources: [{kind: ServiceAccount, name: buyer, namespace: shop}]
   rules: [{kind: HTTPRouteGroup, name: routes, matches: [buy]}]
 `;
+const UDP = `
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: UDPRoute
+metadata: {name: dns, namespace: shop}
+spec: {matches: {ports: [53]}}
+`;
 const SPLIT = `
 apiVersion: split.smi-spec.io/v1alpha2
 kind: TrafficSplit
@@ -145,6 +151,14 @@ describe("an object's own mistakes refuse it", () => {
     expect(allowed).toBe(false);
     expect(problems).toContainEqual(expect.objectContaining({ code, path, severity: "error" }));
     expect(problems[0]?.message.length).toBeGreaterThan(20);
+  });
+
+  test("a UDPRoute, whose ports are read though nothing is opened by it", () => {
+    expect(validate(EMPTY_WORLD, create(UDP))).toMatchObject({ allowed: true, problems: [] });
+    const wrong = create(UDP, (o) => (o.spec.matches.ports = [70000]));
+    const { allowed, problems } = validate(EMPTY_WORLD, wrong);
+    expect(allowed).toBe(false);
+    expect(problems[0]).toMatchObject({ object: { kind: "UDPRoute" }, path: "spec.matches.ports[0]" });
   });
 
   test("also in a namespace that is not known here yet", () => {
