@@ -129,7 +129,6 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
   client.close();
 }
 
-/** A namespace that was made a moment ago may not have been heard of yet. */
 /**
  * The API server asks because the namespace has the mesh's label. What the watch told says that a pod gets a sidecar, or it may be behind: then
  * the namespace is looked at, or the first pods of a new member would be outside of the mesh for good.
@@ -139,11 +138,14 @@ export const surely = async (
   lookAt: () => Promise<Namespace | undefined>,
 ): Promise<Namespace | undefined> => (known?.monitored === true && known.inject ? known : lookAt());
 
+/** A namespace as the API server has it now; undefined when there is none. */
 async function lookUp(
   { client, meshName }: InjectorOptions,
   name: string,
   signal: AbortSignal,
 ): Promise<Namespace | undefined> {
+  // Without a name it would be a list of all.
+  if (name === "") return undefined;
   const object = await client.get({ group: "", version: "v1", plural: "namespaces" }, { name }, signal);
   if (!object) return undefined;
   const [change] = new Decoder({ mesh: meshName }).decode({ apiVersion: "v1", kind: "Namespace", ...object }).changes;
