@@ -270,10 +270,13 @@ describe("OSM's values", () => {
       "contour",
       "osm.bogus",
       "osm.deployPrometheus",
+      "osm.featureFlags.enableRetryPolicy",
       "osm.image",
+      "osm.maxDataPlaneConnections",
       "osm.osmBootstrap",
       "osm.prometheus",
       "osm.sidecarImage",
+      "osm.tracing.enable",
       "osm.tracing.image",
       "osm.vault",
     ]);
