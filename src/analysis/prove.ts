@@ -247,7 +247,7 @@ function wantedBy(requests: Requests, wanted: Wanted = {}): RequestSet {
   const { methods, pathRegex, path, headers } = wanted;
   const paths = path === undefined ? pathRegex && languages.regex(pathRegex) : languages.literal(path);
   const named = Object.entries(headers ?? {}).map(
-    ([name, value]) => [name, languages.literal(asBytes(value))] as const,
+    ([name, value]) => [name === "host" ? ":authority" : name, languages.literal(asBytes(value))] as const,
   );
   return requests.with({
     ...(paths ? { path: paths } : {}),

@@ -149,6 +149,8 @@ function headersOf(value: unknown, wrong: (message: string) => undefined): Recor
   if (value === undefined) return undefined;
   if (!isRaw(value) || Object.values(value).some((one) => typeof one !== "string"))
     return wrong("headers is a map of names and values.");
+  const odd = Object.keys(value).find((name) => !/^[\w!#$%&'*+.^`|~-]+$/.test(name));
+  if (odd !== undefined) return wrong(`"${odd}" is no name of a header; methods and path have fields of their own.`);
   return Object.fromEntries(Object.entries(value).map(([name, text]) => [name.toLowerCase(), text as string]));
 }
 

@@ -186,6 +186,14 @@ describe("always", () => {
     expect(said(always("web/buyer", "shop/store", get), open)).toContain("refuted");
     expect(said(always("web/buyer", "shop/store", { ...get, headers: { "x-key": "abc" } }), open)).toBe("proved");
   });
+  test("a host is the request's authority", () => {
+    const named = routeGroup("shop/named", [{ name: "n", headers: [{ name: "host", regex: "store[.]shop" }] }]);
+    const rule = [named, lets("shop/store", ["web/buyer"], ["HTTPRouteGroup named"])];
+    const get = { methods: ["GET"], path: "/a" };
+    const of = (host: string) => said(always("web/buyer", "shop/store", { ...get, headers: { host } }), ...rule);
+    expect(of("store.shop")).toBe("proved");
+    expect(of("store.shop:80")).toMatch(/^refuted/);
+  });
   test("a Service without pods", () => {
     expect(said(always("web/buyer", "shop/none", get), service("shop/none", http))).toContain("refuted");
   });
