@@ -134,6 +134,9 @@ function toService(ground: Ground, client: Client, name: ServiceName, number: nu
     return openBehind(world, mesh, object, number).length > 0 ? notInMesh("open") : REFUSED;
   const { identity } = client;
   if (!service.headless) return { kind: "ways", ways: [wayOf(ground, identity, service, port)] };
+  // On TCP the address is all that there is, and a headless Service without pods has none, whatever its split says.
+  if (port.protocol !== "http" && workloads.every((w) => targetPortIn(object, port, w) === undefined))
+    return notRouted("no-pods");
   return { kind: "ways", ways: byAddress(ground, identity, service, port, object, workloads) };
 }
 

@@ -182,6 +182,19 @@ describe("a way", () => {
     expect(lines(made, nth(made, 0))).toEqual(["itself; a/alias 1 → a/db-0:80"]);
   });
 
+  test("without pods there is no address, and no way by its split", () => {
+    const ports = [{ port: 80, name: "tcp-x" }];
+    const root = service("a/root", { headless: true, ports, selector: { app: "nobody" } });
+    const made = world(
+      client,
+      root,
+      app("a/db", { ports }),
+      split("a/s", { service: "root", backends: { db: 1 } }),
+      open("db"),
+    );
+    expect(ask(made, to("a/root"))).toEqual({ kind: "not-routed", reason: "no-pods" });
+  });
+
   test("and one whose split has nothing left has none", () => {
     const ports = [{ port: 80, name: "tcp-x" }];
     const made = world(
