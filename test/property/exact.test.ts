@@ -22,6 +22,8 @@ import { account } from "../support/build.ts";
 import { randomInvariant } from "../support/random-invariant.ts";
 import { CLIENTS, randomCall, randomMesh, worldOf, type RandomMesh } from "../support/random-mesh.ts";
 
+/** The same in every run of CI, as the live comparison; others elsewhere, which find what is left. */
+const SEED = process.env["CI"] ? { seed: 276_848_303 } : {};
 const PORTS = { web: 80, db: 90, other: 91 };
 const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
 
@@ -186,7 +188,7 @@ describe("plan", () => {
           }
         }
       }),
-      { numRuns: 80 },
+      { numRuns: 80, ...SEED },
     );
     expect(seen.changes).toBeGreaterThan(100);
     expect(seen.changed).toBeGreaterThan(100);
@@ -308,7 +310,7 @@ describe("prove", () => {
           }
         },
       ),
-      { numRuns: 400 },
+      { numRuns: 400, ...SEED },
     );
     expect(seen.proved).toBeGreaterThan(50);
     expect(seen.refuted).toBeGreaterThan(50);
