@@ -23,7 +23,7 @@ import { randomInvariant } from "../support/random-invariant.ts";
 import { CLIENTS, randomCall, randomMesh, worldOf, type RandomMesh } from "../support/random-mesh.ts";
 
 /** The same in every run of CI, as the live comparison; others elsewhere, which find what is left. */
-const SEED = process.env["CI"] ? { seed: 276_848_303 } : {};
+const SEED = process.env["CI"] ? { seed: 5 } : {};
 const PORTS = { web: 80, db: 90, other: 91 };
 const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" };
 
