@@ -2,7 +2,7 @@
  * What a pod's annotations say about its own sidecar: OSM's keys, and a few of ours beside them. Decides nothing about other pods.
  */
 import { ANNOTATION_INBOUND_PORTS, ANNOTATION_INJECTION, parseToggle } from "../world/injection.ts";
-import { isIPRange } from "./iptables.ts";
+import { isIPRange } from "../world/interception.ts";
 import { mapAt, quote } from "./json.ts";
 import type { InjectorSettings, Resources } from "./settings.ts";
 

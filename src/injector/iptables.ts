@@ -7,6 +7,8 @@
  * `ACCEPT` of port 15000 is left out: it stood behind the REDIRECT of everything, and in front of it any server on port 15000
  * of any host could have been reached around the sidecar.
  */
+import { isIPv6 } from "../world/address.ts";
+import { isExactAddress, isInterface, isIPRange } from "../world/interception.ts";
 
 /** The uid that Envoy runs as. What it sends is not led back to it. */
 export const PROXY_UID = 1500;
@@ -149,7 +151,7 @@ function multiport(ports: readonly number[] = [], rule: (match: string) => strin
 const rangesOf = (ranges: readonly string[] = [], family: IpFamily): string[] =>
   ranges.map(checkRange).filter((range) => familyOf(range) === family);
 
-const familyOf = (address: string): IpFamily => (address.includes(":") ? "ipv6" : "ipv4");
+const familyOf = (address: string): IpFamily => (isIPv6(address) ? "ipv6" : "ipv4");
 
 function checkPort(port: number): number {
   if (Number.isInteger(port) && port >= 1 && port <= 65535) return port;
@@ -162,19 +164,8 @@ function checkUid(uid: number): number {
 }
 
 function checkPodIP(ip: string): string {
-  if (ip === POD_IPS || isAddress(ip)) return ip;
+  if (ip === POD_IPS || isExactAddress(ip)) return ip;
   throw new RangeError(`"${ip}" is not an IP address`);
-}
-
-/** Whether the text is an IP range that the rules can hold, as `10.0.0.0/8` or `fd00::/8`. For validation of annotations and MeshConfig. */
-export function isIPRange(text: string): boolean {
-  const [address = "", bits = "", ...rest] = text.split("/");
-  return (
-    rest.length === 0 &&
-    isAddress(address) &&
-    /^\d{1,3}$/.test(bits) &&
-    Number(bits) <= (familyOf(address) === "ipv4" ? 32 : 128)
-  );
 }
 
 function checkRange(range: string): string {
@@ -182,14 +173,7 @@ function checkRange(range: string): string {
   throw new RangeError(`"${range}" is not an IP range such as 10.0.0.0/8`);
 }
 
-function isAddress(text: string): boolean {
-  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) return text.split(".").every((part) => Number(part) <= 255);
-  // The URL parser knows every form of IPv6.
-  return text.includes(":") && /^[\da-f:.]+$/i.test(text) && URL.canParse(`http://[${text}]/`);
-}
-
-/** Kernel: 1 to 15 bytes, no slash and no white space; here in addition nothing that a shell could read. */
 function checkInterface(name: string): string {
-  if (/^[\w][\w.@:+-]{0,14}$/.test(name)) return name;
+  if (isInterface(name)) return name;
   throw new RangeError(`"${name}" is not the name of a network interface`);
 }

@@ -1,12 +1,25 @@
 /**
  * OSM's MeshConfig (v1alpha1 to v1alpha3) → Settings. One table says of every field what becomes of it.
  */
+import { isInterface, isIPRange } from "../world/interception.ts";
 import { DEFAULT_SETTINGS, type Settings, type SidecarSettings } from "../world/types.ts";
 import { LIMITS } from "./limits.ts";
 import { goDuration } from "./quantity.ts";
 import { at, isRaw, type Raw, type Reader } from "./reader.ts";
 
-type Type = "boolean" | "integer" | "port" | "string" | "duration" | "strings" | "ports" | "level" | "mode" | "map";
+type Type =
+  | "boolean"
+  | "integer"
+  | "port"
+  | "string"
+  | "duration"
+  | "strings"
+  | "ranges"
+  | "interfaces"
+  | "ports"
+  | "level"
+  | "mode"
+  | "map";
 
 /** What becomes of a field: it is used, it waits for the part that will use it, or it has no meaning here. */
 export interface MeshConfigField {
@@ -54,11 +67,11 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   "sidecar.localProxyMode": injected("mode"),
   "traffic.enablePermissiveTrafficPolicyMode": field("boolean", "used", "everything in the mesh may call everything"),
   "traffic.enableEgress": field("boolean", "used", "traffic to what the mesh does not know leaves in plain text"),
-  "traffic.outboundIPRangeExclusionList": injected("strings"),
-  "traffic.outboundIPRangeInclusionList": injected("strings"),
+  "traffic.outboundIPRangeExclusionList": injected("ranges"),
+  "traffic.outboundIPRangeInclusionList": injected("ranges"),
   "traffic.outboundPortExclusionList": injected("ports"),
   "traffic.inboundPortExclusionList": injected("ports"),
-  "traffic.networkInterfaceExclusionList": injected("strings"),
+  "traffic.networkInterfaceExclusionList": injected("interfaces"),
   "traffic.inboundExternalAuthorization.enable": later("boolean", off),
   "traffic.inboundExternalAuthorization.address": later("string"),
   "traffic.inboundExternalAuthorization.port": later("port"),
@@ -180,16 +193,23 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
       return usable ? seconds : reader.wrong(value, path, "a duration such as 24h", then);
     }
     case "strings":
+    case "ranges":
+    case "interfaces":
     case "ports": {
       const list = reader.list(value, path, then, LIMITS.entries);
-      return list?.flatMap((entry, i) => {
-        const where = at(path, i);
-        return (
-          (type === "ports"
-            ? reader.port(entry, where, "it is not used")
-            : reader.string(entry, where, "it is not used")) ?? []
-        );
-      });
+      return list?.flatMap((entry, i) => readEntry(reader, entry, type, at(path, i)) ?? []);
     }
   }
+}
+
+/** The injector refuses every pod over an entry that no rule can hold, so none such gets through here. */
+function readEntry(reader: Reader, entry: unknown, type: Type, path: string): string | number | undefined {
+  const then = "it is not used";
+  if (type === "ports") return reader.port(entry, path, then);
+  const text = reader.string(entry, path, then);
+  if (text === undefined) return undefined;
+  if (type === "ranges" && !isIPRange(text)) return reader.wrong(text, path, "an IP range such as 10.0.0.0/8", then);
+  if (type === "interfaces" && !isInterface(text))
+    return reader.wrong(text, path, "the name of a network interface (at most 15 characters)", then);
+  return text;
 }

@@ -322,6 +322,33 @@ export const OBJECTS: readonly BadInput[] = [
     stands: ["MeshConfig osm-system/osm-mesh-config"],
   },
   {
+    name: "a MeshConfig with an IP range and an interface that are none",
+    stage: "source",
+    files: {
+      "mesh.yaml":
+        "apiVersion: config.openservicemesh.io/v1alpha2\nkind: MeshConfig\nmetadata: {name: osm-mesh-config, namespace: osm-system}\nspec:\n  traffic:\n    outboundIPRangeExclusionList:\n    - 10.0.0.0\n    networkInterfaceExclusionList:\n    - verylonginterfacename0\n",
+    },
+    problems: [
+      {
+        code: "bad-field",
+        file: "mesh.yaml",
+        line: 7,
+        path: "spec.traffic.outboundIPRangeExclusionList[0]",
+        message:
+          'spec.traffic.outboundIPRangeExclusionList[0] is the text "10.0.0.0" where an IP range such as 10.0.0.0/8 is needed, so it is not used; write an IP range such as 10.0.0.0/8.',
+      },
+      {
+        code: "bad-field",
+        file: "mesh.yaml",
+        line: 9,
+        path: "spec.traffic.networkInterfaceExclusionList[0]",
+        message:
+          'spec.traffic.networkInterfaceExclusionList[0] is the text "verylonginterfacename0" where the name of a network interface (at most 15 characters) is needed, so it is not used; write the name of a network interface (at most 15 characters).',
+      },
+    ],
+    stands: ["MeshConfig osm-system/osm-mesh-config"],
+  },
+  {
     name: "a List of which one item is bad",
     stage: "source",
     files: {

@@ -145,6 +145,8 @@ describe("MeshConfig", () => {
     port: "integer",
     map: "object",
     strings: "array",
+    ranges: "array",
+    interfaces: "array",
     ports: "array",
   };
   const specs = crds

@@ -1,13 +1,8 @@
 /** The rules that lead a pod's traffic through its sidecar: their text, and that the kernel's tools take them. */
 import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
-import {
-  iptablesRules,
-  iptablesScript,
-  isIPRange,
-  type Interception,
-  type IpFamily,
-} from "../../../src/injector/iptables.ts";
+import { iptablesRules, iptablesScript, type Interception, type IpFamily } from "../../../src/injector/iptables.ts";
+import { isInterface, isIPRange } from "../../../src/world/interception.ts";
 
 const DEFAULTS = `*nat
 :OSM_PROXY_INBOUND - [0:0]
@@ -169,6 +164,20 @@ test.each([
   ["host/8", false],
 ])("%s is an IP range: %s", (text, is) => {
   expect(isIPRange(text)).toBe(is);
+});
+
+test.each([
+  ["eth0", true],
+  ["net-a.b_c", true],
+  ["fifteen-letters", true],
+  ["sixteen-letters0", false],
+  ["", false],
+  ["-F", false],
+  ["..", false],
+  ["eth0\n", false],
+  ["a/b", false],
+])("%j is the name of an interface: %s", (text, is) => {
+  expect(isInterface(text)).toBe(is);
 });
 
 describe("the real tools, in a network namespace of their own", () => {

@@ -1,7 +1,8 @@
 /** Kubernetes' own kinds and MeshConfig. */
 import { describe, expect, test } from "vitest";
 import { Decoder, type Decoded } from "../../../src/manifest/decode.ts";
-import { DEFAULT_SETTINGS } from "../../../src/world/types.ts";
+import { iptablesRules } from "../../../src/injector/iptables.ts";
+import { DEFAULT_SETTINGS, type Settings } from "../../../src/world/types.ts";
 import { parseYaml } from "../../../src/sources/files/yaml.ts";
 
 const decode = (yaml: string): Decoded => new Decoder().decode(parseYaml(yaml).documents[0]?.value);
@@ -237,6 +238,27 @@ describe("MeshConfig", () => {
         interfaceExclusions: ["eth1"],
       },
     });
+  });
+
+  test("hole: an IP range or interface that no rule can hold is left out, and the pods of the mesh go on being injected", () => {
+    const decoded = mesh(
+      '{traffic: {networkInterfaceExclusionList: [eth1, verylonginterfacename0, "-F", 5, net1], outboundIPRangeExclusionList: [10.0.0.0, 10.0.0.0/8, "fd00::/129"], outboundIPRangeInclusionList: ["$(reboot)/8", "fd00::/8"]}}',
+    );
+    expect(said(decoded).sort()).toEqual([
+      "bad-field spec.traffic.networkInterfaceExclusionList[1]",
+      "bad-field spec.traffic.networkInterfaceExclusionList[2]",
+      "bad-field spec.traffic.networkInterfaceExclusionList[3]",
+      "bad-field spec.traffic.outboundIPRangeExclusionList[0]",
+      "bad-field spec.traffic.outboundIPRangeExclusionList[2]",
+      "bad-field spec.traffic.outboundIPRangeInclusionList[0]",
+    ]);
+    const { sidecar } = value(decoded) as Settings;
+    expect(sidecar).toMatchObject({
+      interfaceExclusions: ["eth1", "net1"],
+      outboundIPRangeExclusions: ["10.0.0.0/8"],
+      outboundIPRangeInclusions: ["fd00::/8"],
+    });
+    for (const family of ["ipv4", "ipv6"] as const) expect(iptablesRules(sidecar, family)).toContain("-i net1 ");
   });
 
   test("what is wrong keeps its default, and defaults open nothing", () => {
