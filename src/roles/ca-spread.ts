@@ -1,12 +1,12 @@
 /**
  * The CA's certificate, by which sidecars verify the control plane, as a ConfigMap in every namespace of the mesh; and gone from those that
- * left it, as soon as no pod there has a sidecar. Knows namespaces and pods as the world has them.
+ * left it, as soon as no pod there has a sidecar. Another mesh's copies, of the same name, are left alone. Knows namespaces and pods as the world has them.
  */
 import { realClock } from "../lib/settle.ts";
 import { isRaw } from "../manifest/reader.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
-import { isNotFound } from "../sources/kubernetes/errors.ts";
+import { isConflict, isNotFound } from "../sources/kubernetes/errors.ts";
 import { metadataOf } from "../sources/kubernetes/resource.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Store } from "../world/store.ts";
@@ -23,6 +23,8 @@ export interface CaSpreadOptions {
   readonly ready: () => boolean;
   /** Of the ConfigMap. */
   readonly name: string;
+  /** Stands on each copy: several meshes of a cluster have ConfigMaps of that name. */
+  readonly meshName: string;
   /** The field manager. */
   readonly manager: string;
   /** PEM. */
@@ -31,16 +33,26 @@ export interface CaSpreadOptions {
   readonly every?: number;
 }
 
-/** On each copy, so that somebody's own ConfigMap of that name is never removed. */
-export const COPY_LABELS = { "app.kubernetes.io/part-of": "heddle" } as const;
+/** A copy as it was last seen. */
+interface Copy {
+  readonly certificate: string;
+  /** Of exactly this one: a namespace that changes its mesh has the other mesh's copy at any moment. */
+  readonly resourceVersion: string;
+}
+
+/** On each copy, as on the chart's objects, so that neither another mesh's nor somebody's own ConfigMap of that name is removed. */
+const labelsOf = (meshName: string) => ({
+  "app.kubernetes.io/part-of": "heddle",
+  "app.kubernetes.io/instance": meshName,
+});
 /** Looks after which what the API server has is looked at anew: a copy that somebody deleted is there again within a minute. */
 const LAPS = 60;
 
 /** Runs until the signal. */
 export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): Promise<void> {
   const { log, store, ready } = options;
-  /** What the copy of a namespace says, as far as this replica knows. */
-  let there = new Map<string, string>();
+  /** The copy of a namespace, as far as this replica knows. One without the mesh's name is not among them, so members get theirs anew. */
+  let there = new Map<string, Copy>();
   const failed = (what: string, namespace: string, error: unknown): void => {
     if (!signal.aborted && !isNotFound(error))
       log.warn(`could not ${what} the CA's certificate`, { namespace, error: String(error) });
@@ -50,18 +62,19 @@ export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): P
     if (lap % LAPS === 0) there = (await copies(options, signal)) ?? there;
     for (const namespace of members(world)) {
       if (signal.aborted) return;
-      if (there.get(namespace) === options.certificate) continue;
+      if (there.get(namespace)?.certificate === options.certificate) continue;
       await write(options, namespace, signal).then(
-        () => there.set(namespace, options.certificate),
+        (copy) => there.set(namespace, copy),
         (error: unknown) => failed("write", namespace, error),
       );
     }
-    for (const namespace of ready() ? [...there.keys()] : []) {
+    for (const [namespace, { resourceVersion }] of ready() ? [...there] : []) {
       if (signal.aborted) return;
       if (inUse(world, namespace)) continue;
-      await options.client.delete(CONFIG_MAPS, { namespace, name: options.name }, signal).then(
+      await options.client.delete(CONFIG_MAPS, { namespace, name: options.name }, signal, { resourceVersion }).then(
         () => there.delete(namespace),
-        (error: unknown) => failed("remove", namespace, error),
+        // Another version is perhaps another mesh's: whose it is, the next list says.
+        (error: unknown) => (isConflict(error) ? there.delete(namespace) : failed("remove", namespace, error)),
       );
     }
     await changed(options, world, signal);
@@ -77,22 +90,23 @@ const inUse = (world: World, namespace: string): boolean =>
   [...(world.workloads.get(namespace)?.values() ?? [])].some(({ meshed }) => meshed);
 
 async function write(
-  { client, name, manager, certificate }: CaSpreadOptions,
+  { client, name, meshName, manager, certificate }: CaSpreadOptions,
   namespace: string,
   signal: AbortSignal,
-): Promise<void> {
-  const metadata = { name, namespace, labels: COPY_LABELS };
+): Promise<Copy> {
+  const metadata = { name, namespace, labels: labelsOf(meshName) };
   const object = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { "ca.crt": certificate } };
-  await client.apply(CONFIG_MAPS, object, { manager, force: true }, signal);
+  const applied = await client.apply(CONFIG_MAPS, object, { manager, force: true }, signal);
+  return { certificate, resourceVersion: metadataOf(applied, "resourceVersion") };
 }
 
 /** Undefined when the API server does not say. */
 async function copies(
-  { client, log, name }: CaSpreadOptions,
+  { client, log, name, meshName }: CaSpreadOptions,
   signal: AbortSignal,
-): Promise<Map<string, string> | undefined> {
+): Promise<Map<string, Copy> | undefined> {
   try {
-    return await copiesOf(client, name, signal);
+    return await copiesOf(client, name, meshName, signal);
   } catch (error) {
     if (!signal.aborted)
       log.warn("could not look which namespaces have the CA's certificate", { error: String(error) });
@@ -100,20 +114,26 @@ async function copies(
   }
 }
 
-/** Namespace → certificate, of all copies of ours in the cluster, whoever wrote them. Takes the right to list ConfigMaps of that name only. */
+/** Namespace → copy, of all in the cluster that bear this mesh's name, whoever wrote them. Takes the right to list ConfigMaps of that name only. */
 export async function copiesOf(
   client: Pick<KubernetesClient, "list">,
   name: string,
+  meshName: string,
   signal: AbortSignal,
-): Promise<Map<string, string>> {
-  const [label] = Object.entries(COPY_LABELS);
-  const found = new Map<string, string>();
+): Promise<Map<string, Copy>> {
+  const labelSelector = Object.entries(labelsOf(meshName))
+    .map((label) => label.join("="))
+    .join(",");
+  const found = new Map<string, Copy>();
   for (let next = ""; ;) {
-    const options = { fieldSelector: `metadata.name=${name}`, labelSelector: label?.join("="), limit: 500, next };
+    const options = { fieldSelector: `metadata.name=${name}`, labelSelector, limit: 500, next };
     const page = await client.list(CONFIG_MAPS, options, signal);
     for (const item of page.items) {
       const certificate = isRaw(item["data"]) ? item["data"]["ca.crt"] : undefined;
-      found.set(metadataOf(item, "namespace"), typeof certificate === "string" ? certificate : "");
+      found.set(metadataOf(item, "namespace"), {
+        certificate: typeof certificate === "string" ? certificate : "",
+        resourceVersion: metadataOf(item, "resourceVersion"),
+      });
     }
     next = page.next;
     if (next === "") return found;

@@ -1,7 +1,7 @@
 /**
  * `heddle cleanup`: removes what the control plane made while it ran, after the chart is gone. Whatever is not there is well.
  */
-import type { KubernetesClient } from "../sources/kubernetes/client.ts";
+import type { KubernetesClient, Preconditions } from "../sources/kubernetes/client.ts";
 import { LEASES, SECRETS, type Name, type Resource } from "../sources/kubernetes/resource.ts";
 import type { Log } from "../telemetry/log.ts";
 import { copiesOf } from "./ca-spread.ts";
@@ -12,29 +12,33 @@ export interface CleanupOptions {
   readonly client: KubernetesClient;
   readonly log: Log;
   readonly namespace: string;
+  /** Whose copies of the CA's certificate are removed. */
+  readonly meshName: string;
   readonly caSecret: string;
   readonly caConfigMap: string;
 }
 
 /** Rejects when something could not be removed, after everything was tried. */
 export async function cleanup(
-  { client, log, namespace, caSecret, caConfigMap }: CleanupOptions,
+  { client, log, namespace, meshName, caSecret, caConfigMap }: CleanupOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const failed: string[] = [];
-  const remove = async (resource: Resource, name: Name) => {
+  const remove = async (resource: Resource, name: Name, only?: Preconditions) => {
     try {
-      if (await client.delete(resource, name, signal)) log.info("removed", { resource: resource.plural, ...name });
+      if (await client.delete(resource, name, signal, only))
+        log.info("removed", { resource: resource.plural, ...name });
     } catch (error) {
       failed.push(`${resource.plural} ${name.namespace ?? ""}/${name.name}: ${String(error)}`);
     }
   };
   // What cannot be listed cannot be removed either; the rest can.
-  const copies = await copiesOf(client, caConfigMap, signal).catch((error: unknown) => {
+  const copies = await copiesOf(client, caConfigMap, meshName, signal).catch((error: unknown) => {
     failed.push(`copies of the CA's certificate: ${String(error)}`);
-    return new Map<string, string>();
+    return new Map<string, { readonly resourceVersion: string }>();
   });
-  for (const namespace of copies.keys()) await remove(CONFIG_MAPS, { namespace, name: caConfigMap });
+  for (const [namespace, { resourceVersion }] of copies)
+    await remove(CONFIG_MAPS, { namespace, name: caConfigMap }, { resourceVersion });
   await remove(MESH_CONFIGS, { namespace, name: MESH_CONFIG });
   await remove(LEASES, { namespace, name: "heddle-controller" });
   await remove(SECRETS, { namespace, name: caSecret });

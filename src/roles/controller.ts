@@ -172,7 +172,7 @@ function watchSilence(source: KubernetesSource, metrics: Metrics, signal: AbortS
 
 /** What only one replica does. */
 function lead(
-  { client, log, namespace, identity, caConfigMap, presetConfigMap }: ControllerOptions,
+  { client, log, namespace, meshName, identity, caConfigMap, presetConfigMap }: ControllerOptions,
   plane: ControlPlane,
   source: KubernetesSource,
   metrics: Metrics,
@@ -204,7 +204,16 @@ function lead(
     });
     const certificate = plane.authority.bundle.pem;
     void spreadCa(
-      { client, log, store: plane.store, ready: () => plane.ready(), name: caConfigMap, manager: MANAGER, certificate },
+      {
+        client,
+        log,
+        store: plane.store,
+        ready: () => plane.ready(),
+        name: caConfigMap,
+        meshName,
+        manager: MANAGER,
+        certificate,
+      },
       term,
     );
   });

@@ -103,10 +103,10 @@ export class Collection {
     return this.put(object);
   }
 
-  delete(key: string, uid?: unknown): Json {
+  delete(key: string, preconditions: Json = {}): Json {
     const before = this.#existing(key);
-    if (uid !== undefined && uid !== metadata(before)["uid"])
-      throw new Refused(409, "Conflict", "the UID does not match");
+    for (const [field, wanted] of Object.entries(preconditions))
+      if (wanted !== metadata(before)[field]) throw new Refused(409, "Conflict", `the ${field} does not match`);
     this.objects.delete(key);
     this.#owners.delete(key);
     const version = ++this.#revision.now;

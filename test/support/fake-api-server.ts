@@ -291,7 +291,7 @@ export class FakeApiServer {
     if (!object) throw new Refused(404, "NotFound", `${plural} "${name}" not found`);
     if (seen.method === "PUT") return void send(200, typed(collection.replace(given())));
     if (seen.method !== "DELETE") return void send(200, typed(object));
-    collection.delete(key, ((body["preconditions"] ?? {}) as Json)["uid"]);
+    collection.delete(key, (body["preconditions"] ?? {}) as Json);
     return void send(200, { kind: "Status", apiVersion: "v1", status: "Success" });
   }
 

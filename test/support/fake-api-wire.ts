@@ -36,15 +36,14 @@ export async function bodyOf(request: IncomingMessage): Promise<Json> {
 
 /** `a`, `a=b` and `metadata.name=x`: what is asked for here. */
 export function selection(query: URLSearchParams, namespace: string | undefined): (object: Json) => boolean {
-  const label = query.get("labelSelector")?.split("=");
+  const wanted = (query.get("labelSelector")?.split(",") ?? []).map((one) => one.split("="));
   const name = query.get("fieldSelector")?.replace("metadata.name=", "");
   return (object) => {
     const labels = (metadata(object)["labels"] ?? {}) as Record<string, string>;
-    const [key = "", value] = label ?? [];
     return (
       (namespace === undefined || metadata(object)["namespace"] === namespace) &&
       (name === undefined || metadata(object)["name"] === name) &&
-      (!label || (key in labels && (value === undefined || labels[key] === value)))
+      wanted.every(([key = "", value]) => key in labels && (value === undefined || labels[key] === value))
     );
   };
 }

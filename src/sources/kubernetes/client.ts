@@ -42,6 +42,12 @@ export interface ApplyOptions {
   readonly subresource?: "status";
 }
 
+/** What an object must be for it to be deleted. */
+export interface Preconditions {
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+}
+
 /** What the API server says of a token. */
 export interface TokenVerdict {
   readonly authenticated: boolean;
@@ -165,9 +171,9 @@ export class KubernetesClient {
     return this.#object({ method: "PATCH", path, contentType: "application/merge-patch+json", body: patch, signal });
   }
 
-  /** Whether it was there. With `uid` only that very object is deleted, and another one of its name is a conflict (409). */
-  async delete(resource: Resource, name: Name, signal: AbortSignal, uid?: string): Promise<boolean> {
-    const body = uid === undefined ? undefined : { apiVersion: "v1", kind: "DeleteOptions", preconditions: { uid } };
+  /** Whether it was there. With `only` that very object, or that version of it, is deleted; another one is a conflict (409). */
+  async delete(resource: Resource, name: Name, signal: AbortSignal, only?: Preconditions): Promise<boolean> {
+    const body = only === undefined ? undefined : { apiVersion: "v1", kind: "DeleteOptions", preconditions: only };
     try {
       await this.#transport.ask({
         method: "DELETE",

@@ -358,3 +358,14 @@ test("what was installed is left alone or removed as the values say", async () =
   );
   expect(hooks.map(({ kind }) => kind)).toContain("Job");
 });
+
+test("who writes and who removes copies of the CA's certificate knows the mesh's name", async () => {
+  const objects = await render({ values: { meshName: "second" } });
+  for (const [kind, name] of [
+    ["Deployment", "osm-controller"],
+    ["Job", "heddle-cleanup"],
+  ] as const)
+    expect(at(one(objects, kind, name), "spec", "template", "spec", "containers", 0, "args"), name).toContain(
+      "--mesh-name=second",
+    );
+});

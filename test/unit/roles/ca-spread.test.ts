@@ -31,9 +31,27 @@ afterEach(async () => {
 /** As the leader does. A minute of its is 60 times `every`. */
 const lead = (certificate = "PEM", every = 1): void =>
   void spreadCa(
-    { client, log: silent, store, ready: () => whole, name: "heddle-ca", manager: "test", certificate, every },
+    {
+      client,
+      log: silent,
+      store,
+      ready: () => whole,
+      name: "heddle-ca",
+      meshName: "osm",
+      manager: "test",
+      certificate,
+      every,
+    },
     stop.current.signal,
   );
+/** What a copy bears: of this mesh, of another one, and as before copies bore their mesh's name. */
+const [OURS, ANOTHERS, UNNAMED] = [
+  { "app.kubernetes.io/instance": "osm" },
+  { "app.kubernetes.io/instance": "b" },
+  {},
+].map((mesh) => ({ "app.kubernetes.io/part-of": "heddle", ...mesh }));
+const copy = (place: string, labels: object | undefined, data = {}) =>
+  server.of("configmaps").create({ metadata: { name: "heddle-ca", namespace: place, labels }, data });
 const copies = (): string[] => [...server.of("configmaps").objects.keys()].sort();
 const until$ = (...wanted: string[]): Promise<unknown> =>
   until(`there is ${wanted.join(" and ") || "none"}`, () => JSON.stringify(copies()) === JSON.stringify(wanted));
@@ -44,7 +62,7 @@ test("a namespace that joins gets it, and one that leaves loses it", async () =>
   lead();
   await until$("other/heddle-ca", "shop/heddle-ca");
   expect(server.of("configmaps").objects.get("shop/heddle-ca")).toMatchObject({
-    metadata: { labels: { "app.kubernetes.io/part-of": "heddle" } },
+    metadata: { labels: OURS },
     data: { "ca.crt": "PEM" },
   });
   store.apply([left("shop")]);
@@ -77,13 +95,41 @@ test("nothing is removed before the cluster has been read to the end", async () 
 });
 
 test("a new leader removes what an earlier one left behind, and nothing of somebody else's", async () => {
-  const copy = (place: string, labels: object) =>
-    server.of("configmaps").create({ metadata: { name: "heddle-ca", namespace: place, labels }, data: {} });
-  copy("left", { "app.kubernetes.io/part-of": "heddle" });
+  copy("left", OURS);
   copy("theirs", {});
   store.apply([left("left"), left("theirs"), namespace("shop")]);
   lead();
   await until$("shop/heddle-ca", "theirs/heddle-ca");
+});
+
+test("another mesh's copies stay, and of those without a mesh's name ours are named and the others stay", async () => {
+  copy("another", ANOTHERS, { "ca.crt": "THEIR PEM" });
+  copy("earlier", UNNAMED, { "ca.crt": "PEM" });
+  copy("left", OURS);
+  copy("unknown", UNNAMED);
+  // The world of a mesh has no namespace of another one's.
+  store.apply([namespace("earlier"), left("left")]);
+  lead();
+  await until$("another/heddle-ca", "earlier/heddle-ca", "unknown/heddle-ca");
+  const map = server.of("configmaps").objects;
+  await until("ours is named", () => JSON.stringify(map.get("earlier/heddle-ca")).includes('"osm"'));
+  expect(map.get("another/heddle-ca")).toMatchObject({
+    metadata: { labels: ANOTHERS },
+    data: { "ca.crt": "THEIR PEM" },
+  });
+  expect(map.get("unknown/heddle-ca")).toMatchObject({ metadata: { labels: UNNAMED } });
+});
+
+test("a namespace that goes over to another mesh keeps the copy which that one has written already", async () => {
+  store.apply([namespace("shop"), namespace("next")]);
+  lead("PEM", 60_000);
+  await until$("next/heddle-ca", "shop/heddle-ca");
+  const map = server.of("configmaps");
+  const theirs = { metadata: { name: "heddle-ca", namespace: "shop", labels: ANOTHERS }, data: { "ca.crt": "THEIRS" } };
+  map.apply(theirs, "test", true, undefined);
+  store.apply([left("shop"), left("next")]);
+  await until$("shop/heddle-ca");
+  expect(map.objects.get("shop/heddle-ca")).toMatchObject(theirs);
 });
 
 test("a copy that somebody changes or deletes is right again within a minute", async () => {
@@ -119,10 +165,11 @@ test("who is told of a change looks at once, and asks the API server nothing but
 });
 
 test("the clean-up removes copies, settings, Lease and root of trust, and nothing else", async () => {
-  const own = { "app.kubernetes.io/part-of": "heddle" };
-  const at = (place: string, name: string, labels: object = own) => ({ metadata: { namespace: place, name, labels } });
+  const at = (place: string, name: string, labels = OURS) => ({ metadata: { namespace: place, name, labels } });
   for (const place of ["a", "b"]) server.of("configmaps").create(at(place, "heddle-ca"));
-  server.of("configmaps").create(at("theirs", "heddle-ca", {}));
+  copy("another", ANOTHERS);
+  copy("theirs", {});
+  copy("unnamed", UNNAMED);
   server.of("configmaps").create(at("a", "else"));
   for (const place of ["heddle-system", "a"]) server.of("secrets").create(at(place, "osm-ca-bundle"));
   server.of("leases").create(at("heddle-system", "heddle-controller"));
@@ -131,11 +178,12 @@ test("the clean-up removes copies, settings, Lease and root of trust, and nothin
     client,
     log: silent,
     namespace: "heddle-system",
+    meshName: "osm",
     caSecret: "osm-ca-bundle",
     caConfigMap: "heddle-ca",
   };
   await cleanup(options, stop.current.signal);
-  expect(copies()).toEqual(["a/else", "theirs/heddle-ca"]);
+  expect(copies()).toEqual(["a/else", "another/heddle-ca", "theirs/heddle-ca", "unnamed/heddle-ca"]);
   expect([...server.of("secrets").objects.keys()]).toEqual(["a/osm-ca-bundle"]);
   for (const plural of ["leases", "meshconfigs"]) expect(server.of(plural).objects.size, plural).toBe(0);
 });
@@ -147,6 +195,7 @@ test("the clean-up tries everything, and then says what it could not remove", as
     client,
     log: silent,
     namespace: "heddle-system",
+    meshName: "osm",
     caSecret: "osm-ca-bundle",
     caConfigMap: "heddle-ca",
   };

@@ -9,7 +9,7 @@ import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { fileToken, inClusterConfig, type ClusterConfig } from "../../../src/sources/kubernetes/cluster-config.ts";
 import { ApiError, ConfigError, isConflict, isGone, isTransient } from "../../../src/sources/kubernetes/errors.ts";
 import { kubeconfig } from "../../../src/sources/kubernetes/kubeconfig.ts";
-import { pathOf } from "../../../src/sources/kubernetes/resource.ts";
+import { metadataOf, pathOf } from "../../../src/sources/kubernetes/resource.ts";
 import type { TransportLimits } from "../../../src/sources/kubernetes/transport.ts";
 import { FakeApiServer, type FakeOptions } from "../../support/fake-api-server.ts";
 import { FakeClock } from "./clock.ts";
@@ -78,11 +78,11 @@ test("makes, reads, changes and deletes", async () => {
   expect(isConflict(await failure(client.create(PODS, pod("ns", "p"), signal)))).toBe(true);
   const changed = await client.replace(PODS, { ...made, extra: 1 }, signal);
   expect(isConflict(await failure(client.replace(PODS, { ...made, extra: 2 }, signal)))).toBe(true);
-  expect(isConflict(await failure(client.delete(PODS, { namespace: "ns", name: "p" }, signal, "another uid")))).toBe(
-    true,
-  );
-  const uid = (changed["metadata"] as { uid: string }).uid;
-  expect(await client.delete(PODS, { namespace: "ns", name: "p" }, signal, uid)).toBe(true);
+  const { uid, resourceVersion } = changed["metadata"] as { uid: string; resourceVersion: string };
+  const earlier = metadataOf(made, "resourceVersion");
+  for (const only of [{ uid: "another uid" }, { resourceVersion: earlier }])
+    expect(isConflict(await failure(client.delete(PODS, { namespace: "ns", name: "p" }, signal, only)))).toBe(true);
+  expect(await client.delete(PODS, { namespace: "ns", name: "p" }, signal, { uid, resourceVersion })).toBe(true);
   expect(await client.delete(PODS, { namespace: "ns", name: "p" }, signal)).toBe(false);
 });
 

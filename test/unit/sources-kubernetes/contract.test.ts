@@ -276,10 +276,14 @@ describe.each([
     });
     await client.replace(SPLITS, { ...made, spec: { service: "other", backends: [] } }, signal);
     expect(await failure(client.replace(SPLITS, made, signal))).toMatchObject({ status: 409, reason: "Conflict" });
-    expect(await failure(client.delete(SPLITS, { namespace: "ns", name: "clash" }, signal, "uid"))).toMatchObject({
+    expect(
+      await failure(client.delete(SPLITS, { namespace: "ns", name: "clash" }, signal, { uid: "uid" })),
+    ).toMatchObject({
       status: 409,
     });
-    expect(await client.delete(SPLITS, { namespace: "ns", name: "clash" }, signal, metadataOf(made, "uid"))).toBe(true);
+    expect(
+      await client.delete(SPLITS, { namespace: "ns", name: "clash" }, signal, { uid: metadataOf(made, "uid") }),
+    ).toBe(true);
     expect(await client.delete(SPLITS, { namespace: "ns", name: "clash" }, signal)).toBe(false);
     expect(await client.get(SPLITS, { namespace: "ns", name: "clash" }, signal)).toBeUndefined();
     expect(await failure(client.list({ ...SPLITS, version: "v9" }, {}, signal))).toMatchObject({ status: 404 });
