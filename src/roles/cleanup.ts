@@ -1,12 +1,14 @@
 /**
  * `heddle cleanup`: removes what the control plane made while it ran, after the chart is gone. Whatever is not there is well.
+ * A root of trust that it found there and used is somebody else's, and there is no other copy of its key: it stays.
  */
 import type { KubernetesClient, Preconditions } from "../sources/kubernetes/client.ts";
-import { LEASES, SECRETS, type Name, type Resource } from "../sources/kubernetes/resource.ts";
+import { LEASES, metadataOf, SECRETS, type Name, type Resource } from "../sources/kubernetes/resource.ts";
 import type { Log } from "../telemetry/log.ts";
 import { copiesOf } from "./ca-spread.ts";
 import { CONFIG_MAPS } from "./cluster.ts";
 import { MESH_CONFIG, MESH_CONFIGS } from "./mesh-config.ts";
+import { madeHere } from "./secret-store.ts";
 
 export interface CleanupOptions {
   readonly client: KubernetesClient;
@@ -41,7 +43,14 @@ export async function cleanup(
     await remove(CONFIG_MAPS, { namespace, name: caConfigMap }, { resourceVersion });
   await remove(MESH_CONFIGS, { namespace, name: MESH_CONFIG });
   await remove(LEASES, { namespace, name: "heddle-controller" });
-  await remove(SECRETS, { namespace, name: caSecret });
+  const root = { namespace, name: caSecret };
+  try {
+    const secret = await client.get(SECRETS, root, signal);
+    if (secret && madeHere(secret)) await remove(SECRETS, root, { uid: metadataOf(secret, "uid") });
+    else if (secret) log.info("left: Heddle did not make it", { resource: SECRETS.plural, ...root });
+  } catch (error) {
+    failed.push(`secrets ${namespace}/${caSecret}: ${String(error)}`);
+  }
   client.close();
   if (failed.length > 0) throw new Error(`could not be removed: ${failed.join("; ")}`);
 }

@@ -16,6 +16,9 @@ const KEY = "private.key";
 /** For so long, in milliseconds, an API server may be away that is asked for the root; then a person is told. */
 const PATIENCE = 60_000;
 
+/** On a Secret that was made here, so that somebody's own is never removed. */
+const MADE_HERE = { "app.kubernetes.io/part-of": "heddle" } as const;
+
 export interface SecretStoreOptions {
   readonly client: KubernetesClient;
   readonly namespace: string;
@@ -54,13 +57,20 @@ export function secretStore(options: SecretStoreOptions): SecretStore {
   };
 }
 
+/** Whether Heddle made this Secret, and did not find it there: OSM's, or one that a user gave. */
+export function madeHere(secret: Raw): boolean {
+  const metadata = isRaw(secret["metadata"]) ? secret["metadata"] : {};
+  const labels = isRaw(metadata["labels"]) ? metadata["labels"] : {};
+  return Object.entries(MADE_HERE).every(([key, value]) => labels[key] === value);
+}
+
 const base64 = (text: string): string => Buffer.from(text, "utf8").toString("base64");
 
 function secretOf(root: StoredRoot, namespace: string, name: string): Raw {
   return {
     apiVersion: "v1",
     kind: "Secret",
-    metadata: { namespace, name, labels: { "app.kubernetes.io/part-of": "heddle" } },
+    metadata: { namespace, name, labels: MADE_HERE },
     type: "Opaque",
     data: { [CERTIFICATE]: base64(root.caCrt), [KEY]: base64(root.caKey.revealPem()) },
   };

@@ -359,6 +359,14 @@ test("what was installed is left alone or removed as the values say", async () =
   expect(hooks.map(({ kind }) => kind)).toContain("Job");
 });
 
+test("the clean-up may read the one Secret of the root of trust, to see whose it is, and no other", async () => {
+  const role = one(await render({ values: { caSecretName: "given" } }), "Role", "heddle-cleanup");
+  const rules = role["rules"] as { resources: string[] }[];
+  expect(rules.filter(({ resources }) => resources.includes("secrets"))).toEqual([
+    { apiGroups: [""], resources: ["secrets"], resourceNames: ["given"], verbs: ["get", "delete"] },
+  ]);
+});
+
 test("who writes and who removes copies of the CA's certificate knows the mesh's name", async () => {
   const objects = await render({ values: { meshName: "second" } });
   for (const [kind, name] of [

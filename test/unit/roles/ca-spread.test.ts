@@ -1,7 +1,9 @@
 /** The CA's certificate in the mesh's namespaces, and gone from those that left it: against a fake API server. */
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { PrivateKey } from "../../../src/ca/private-key.ts";
 import { spreadCa } from "../../../src/roles/ca-spread.ts";
 import { cleanup } from "../../../src/roles/cleanup.ts";
+import { secretStore } from "../../../src/roles/secret-store.ts";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { silent } from "../../../src/telemetry/log.ts";
 import { Store } from "../../../src/world/store.ts";
@@ -189,7 +191,7 @@ test("the clean-up removes copies, settings, Lease and root of trust, and nothin
 });
 
 test("the clean-up tries everything, and then says what it could not remove", async () => {
-  server.of("secrets").create({ metadata: { namespace: "heddle-system", name: "osm-ca-bundle" } });
+  server.of("secrets").create({ metadata: { namespace: "heddle-system", name: "osm-ca-bundle", labels: OURS } });
   server.fault = ({ path }) => (path.includes("configmaps") ? { status: 403 } : undefined);
   const options = {
     client,
@@ -200,5 +202,29 @@ test("the clean-up tries everything, and then says what it could not remove", as
     caConfigMap: "heddle-ca",
   };
   await expect(cleanup(options, stop.current.signal)).rejects.toThrow(/could not be removed: copies of the CA's/);
+  expect(server.of("secrets").objects.size).toBe(0);
+});
+
+test("the clean-up leaves a root of trust that Heddle did not make, and says so", async () => {
+  const said: unknown[] = [];
+  const log = { ...silent, info: (...line: unknown[]) => void said.push(line) };
+  const common = { client, namespace: "heddle-system", meshName: "osm", caConfigMap: "heddle-ca" };
+  const given = {
+    metadata: { namespace: "heddle-system", name: "given", labels: { "app.kubernetes.io/part-of": "pki" } },
+  };
+  server.of("secrets").create(given);
+  await cleanup({ ...common, log, caSecret: "given" }, stop.current.signal);
+  expect([...server.of("secrets").objects.keys()]).toEqual(["heddle-system/given"]);
+  expect(said).toEqual([
+    ["left: Heddle did not make it", { resource: "secrets", namespace: "heddle-system", name: "given" }],
+  ]);
+});
+
+test("the clean-up removes the root of trust that the control plane made", async () => {
+  const { signal } = stop.current;
+  const root = { caCrt: "CERTIFICATE", caKey: new PrivateKey("KEY") };
+  await secretStore({ client, namespace: "heddle-system", signal }).createIfAbsent(root);
+  const options = { namespace: "heddle-system", meshName: "osm", caSecret: "osm-ca-bundle", caConfigMap: "heddle-ca" };
+  await cleanup({ ...options, client, log: silent }, signal);
   expect(server.of("secrets").objects.size).toBe(0);
 });
