@@ -1,8 +1,9 @@
 /**
  * Who there is and what can be called: the clients and destinations that a question about a whole mesh goes through.
  */
-import type { InboundPort, Mesh, ProxyPolicy } from "../policy/ir.ts";
+import type { InboundPort, Mesh, MeshService, ProxyPolicy } from "../policy/ir.ts";
 import { namespaceOf, type Identity, type ServiceName } from "../world/names.ts";
+import type { ServicePort } from "./destinations.ts";
 import type { Server } from "./ways.ts";
 
 /** Accounts that have pods in the mesh, and those that any rule names: a pod of theirs may come at any time. Sorted. */
@@ -24,6 +25,44 @@ export function admittedAt(ports: Iterable<InboundPort | undefined>): ReadonlySe
       for (const id of sources) found.add(id);
     }
   }
+  return found;
+}
+
+const headless = new WeakMap<Mesh, ReadonlyMap<string, readonly MeshService[]>>();
+
+/** Headless Services by namespace and TCP port. */
+function headlessAt(mesh: Mesh, key: string): readonly MeshService[] {
+  let index = headless.get(mesh);
+  if (!index) {
+    const made = new Map<string, MeshService[]>();
+    for (const service of mesh.services.values()) {
+      for (const { port, protocol } of service.headless ? service.ports : []) {
+        if (protocol === "http") continue;
+        const at = `${namespaceOf(service.name)} ${port}`;
+        const list = made.get(at);
+        if (list) list.push(service);
+        else made.set(at, [service]);
+      }
+    }
+    headless.set(mesh, (index = made));
+  }
+  return index.get(key) ?? [];
+}
+
+/**
+ * Services behind whose pods calls of a Service's port may end: itself and its backends; and for a headless one those of others in its namespace,
+ * whose TCP chains may have its pods' addresses.
+ */
+export function leadsTo(mesh: Mesh, { service, port }: ServicePort): ReadonlySet<ServiceName> {
+  const found = new Set([service]);
+  const own = mesh.services.get(service);
+  for (const { ports } of own?.headless
+    ? [own, ...headlessAt(mesh, `${namespaceOf(service)} ${port}`)]
+    : own
+      ? [own]
+      : [])
+    for (const { routes } of ports.filter((p) => p.port === port))
+      for (const { backends } of routes) for (const backend of backends) found.add(backend.service);
   return found;
 }
 

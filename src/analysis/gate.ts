@@ -6,7 +6,7 @@ import type { InboundPort } from "../policy/ir.ts";
 import type { Identity, ServiceName } from "../world/names.ts";
 import type { Service } from "../world/types.ts";
 import { hostsOf } from "./authority.ts";
-import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
+import { admittedAt, identitiesOf, leadsTo, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
 import { changedDestinations, type ServicePort } from "./destinations.ts";
@@ -140,11 +140,10 @@ class Guard {
     });
   }
 
-  #leadsHere({ service, port }: ServicePort): boolean {
+  #leadsHere(to: ServicePort): boolean {
     const { mesh } = this.#after;
-    const routes = mesh.services.get(service)?.ports.find((p) => p.port === port)?.routes ?? [];
     const places = new Set([...this.#is.values()].flatMap((one) => [...one.places]));
-    return [service, ...routes.flatMap((route) => route.backends.map((b) => b.service))].some((name) =>
+    return [...leadsTo(mesh, to)].some((name) =>
       portsBehind(mesh, name).some((p) => places.has(`${p.group} ${p.port}`)),
     );
   }

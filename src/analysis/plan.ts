@@ -2,9 +2,8 @@
  * What a change of the mesh means for those who call: every call that is answered otherwise afterwards, exactly, each with a request that shows it.
  * Knows both meshes, and nothing of where they came from or who is told.
  */
-import type { InboundPort, Mesh } from "../policy/ir.ts";
 import { namespaceOf, type Identity } from "../world/names.ts";
-import { admittedAt, identitiesOf, portsBehind } from "./callers.ts";
+import { admittedAt, identitiesOf, leadsTo, portsBehind } from "./callers.ts";
 import { knownTo } from "./pods.ts";
 import { looksAtRequests, relationOf, sameAnswer, type Answer, type Case } from "./relation.ts";
 import { hostsOf } from "./authority.ts";
@@ -84,7 +83,10 @@ type Alike = readonly [Identity, ...Identity[]];
  * is the same: the names of the Service, whether their sidecars know it, and the rules that hold for them.
  */
 function alikeAt(before: Ground, after: Ground, to: ServicePort, everybody: readonly Identity[]): Iterable<Alike> {
-  const sides = [before, after].map(({ mesh }) => ({ mesh, ports: portsBehindRoutes(mesh, to) }));
+  const sides = [before, after].map(({ mesh }) => ({
+    mesh,
+    ports: [...leadsTo(mesh, to)].flatMap((name) => portsBehind(mesh, name)),
+  }));
   const admitted = sides.map(({ ports }) => admittedAt(ports));
   const clients = admitted.includes("everybody")
     ? everybody
@@ -105,12 +107,6 @@ function alikeAt(before: Ground, after: Ground, to: ServicePort, everybody: read
     else classes.set(key, [client]);
   }
   return classes.values();
-}
-
-function portsBehindRoutes(mesh: Mesh, { service, port }: ServicePort): readonly InboundPort[] {
-  const routes = mesh.services.get(service)?.ports.find((p) => p.port === port)?.routes ?? [];
-  const services = new Set([service, ...routes.flatMap((route) => route.backends.map((b) => b.service))]);
-  return [...services].flatMap((name) => portsBehind(mesh, name));
 }
 
 function* changes(

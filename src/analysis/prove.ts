@@ -5,7 +5,7 @@
 import { asBytes } from "../lib/bytes.ts";
 import type { GroupName, Identity } from "../world/names.ts";
 import { hostsOf } from "./authority.ts";
-import { admittedAt, portsBehind } from "./callers.ts";
+import { admittedAt, leadsTo, portsBehind } from "./callers.ts";
 import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
 import { knownTo, selectedBy, serviceOf } from "./pods.ts";
@@ -130,8 +130,8 @@ function destinationsOf({ world, mesh }: Ground, scope: Scope): readonly Destina
   const own = new Set(scope.services);
   const found: { to: Destination; order: string }[] = [];
   for (const { name: service, ports } of mesh.services.values()) {
-    for (const { port, routes } of ports) {
-      const leads = [service, ...routes.flatMap((route) => route.backends.map((b) => b.service))];
+    for (const { port } of ports) {
+      const leads = [...leadsTo(mesh, { service, port })];
       if (!leads.some((name) => portsBehind(mesh, name).some(({ group }) => scope.ports.has(group)))) continue;
       const first = own.has(service) && (scope.port === undefined || scope.port === port);
       found.push({ to: { kind: "service", service, port }, order: `${first ? 0 : 1} ${service} ${port}` });

@@ -79,6 +79,22 @@ describe("access", () => {
     ]);
   });
 
+  test("a headless Service whose pods' addresses are another's: who is let in where that one's split leads", () => {
+    const port = (name: string) => ({ headless: true, ports: [{ port: 8080, name }] });
+    const before = [
+      app("shop/db", port("http-db")),
+      service("shop/root", { ...port("tcp-root"), selector: { app: "db" } }),
+      app("shop/raw", { ports: [{ port: 8080, name: "tcp-raw" }] }),
+      split("shop/moved", { service: "root", backends: { raw: 1 } }),
+      tcpRoute("shop/any"),
+    ];
+    expect(plan(before, [lets("shop/raw", ["web/thief"], ["TCPRoute any"])])).toEqual([
+      "allowed: web/thief → shop/db:8080 GET / ( → shop/raw 100 each)",
+      "allowed: web/thief → shop/raw:8080 connection ( → shop/raw 100 each)",
+      "allowed: web/thief → shop/root:8080 connection ( → shop/raw 100 each)",
+    ]);
+  });
+
   test("a wider pattern: exactly what is new", () => {
     const wider = routeGroup("shop/routes", [
       { name: "read", methods: ["GET", "HEAD"], pathRegex: "/(books|music)/.*" },
