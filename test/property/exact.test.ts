@@ -303,6 +303,8 @@ describe("prove", () => {
               if (one.kind !== "always") expect(reaches(ground, answer, one.to), said).toBe(false);
               else if (
                 isTo(one.to, destination) &&
+                // By another's name it is not a call of this Service.
+                answer.redirected === undefined &&
                 (request !== undefined) === (one.requests !== undefined) &&
                 answer.taken.some(({ way }) => (way.port.protocol === "http") === (request !== undefined))
               )
@@ -315,7 +317,7 @@ describe("prove", () => {
     );
     expect(seen.proved).toBeGreaterThan(50);
     expect(seen.refuted).toBeGreaterThan(50);
-    expect(seen.calls).toBeGreaterThan(20_000);
+    expect(seen.calls).toBeGreaterThan(10_000);
   });
 });
 
