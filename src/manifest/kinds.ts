@@ -61,6 +61,9 @@ export const KINDS = [
   entry("MeshConfig", "config.openservicemesh.io", ALPHA.slice(0, 3), "meshconfigs", meshConfig),
 ] as const;
 
+/** Kubernetes' own kinds have a status of their own, or none. */
+export const isPolicy = ({ group }: Pick<KindEntry, "group">): boolean => group !== "" && !group.endsWith(".k8s.io");
+
 /** The entry of a kind in a group, whatever its version. */
 export function kindOf(group: string, kind: string): (typeof KINDS)[number] | undefined {
   return KINDS.find((one) => one.kind === kind && one.group === group);

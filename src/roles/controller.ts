@@ -187,7 +187,8 @@ function lead(
       if (term.aborted || !plane.ready()) return;
       const { world } = plane.pipeline;
       const served = servedOf(source);
-      writer.update(subjectsOf(world, plane.problems(), served), term);
+      const generationOf = (kind: Kind, ns: string, name: string) => source.generationOf(kind, ns, name);
+      writer.update(subjectsOf(world, plane.problems(), served, generationOf), term);
       // Settings that somebody deleted would else be the defaults, whatever the chart's values say.
       const was = missing;
       missing = served.has("MeshConfig") && !world.tables.MeshConfig.get(namespace)?.has(MESH_CONFIG);

@@ -25,8 +25,8 @@ export interface Subject {
   readonly resource: Resource;
   readonly namespace: string;
   readonly name: string;
-  /** The decoded object: another one is another generation. */
-  readonly value: unknown;
+  /** That the problems and the state are about. */
+  readonly generation: number;
   readonly problems: readonly Problem[];
   readonly state: State;
 }
@@ -51,10 +51,18 @@ export const LATER = 300_000;
 
 const keyOf = ({ kind, namespace, name }: Subject): string => `${kind}/${namespace}/${name}`;
 
+interface Done {
+  readonly generation: number;
+  readonly said: string;
+  readonly until: number;
+  /** Undefined: not known. */
+  readonly stands: readonly Written[] | undefined;
+}
+
 export class StatusWriter {
   readonly #options: Required<StatusWriterOptions>;
-  /** What stands, by object: the value and problems that it was written for. What could not be written counts as such for a while. */
-  readonly #done = new Map<string, { value: unknown; said: string; until: number }>();
+  /** What stands, by object, and what it was written for. What could not be written counts as such for a while, and is read again then. */
+  readonly #done = new Map<string, Done>();
   readonly #wanted = new Map<string, Subject>();
   /** Objects that are being written: never two writes of one object at a time. */
   readonly #busy = new Set<string>();
@@ -74,7 +82,7 @@ export class StatusWriter {
       const done = this.#done.get(key);
       const stands =
         done !== undefined &&
-        done.value === subject.value &&
+        done.generation === subject.generation &&
         done.said === saidOf(subject) &&
         done.until > this.#options.now().getTime();
       if (stands && !this.#busy.has(key)) this.#wanted.delete(key);
@@ -118,12 +126,12 @@ export class StatusWriter {
     const key = keyOf(subject);
     const { now, log, pause: again } = this.#options;
     let until = Number.POSITIVE_INFINITY;
-    let news: boolean | undefined;
+    let put: { readonly news: boolean; readonly stands: readonly Written[] | undefined } | undefined;
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
-        // What was written is not read again because its Event failed.
-        news ??= await this.#put(subject, signal);
-        if (news) await this.#tell(subject, signal);
+        // What was written is not written again because its Event failed.
+        put ??= await this.#put(subject, signal);
+        if (put.news) await this.#tell(subject, signal);
         break;
       } catch (error) {
         if (signal.aborted) return;
@@ -139,21 +147,29 @@ export class StatusWriter {
         break;
       }
     }
-    if (!signal.aborted) this.#done.set(key, { value: subject.value, said: saidOf(subject), until });
+    if (signal.aborted) return;
+    this.#done.set(key, { generation: subject.generation, said: saidOf(subject), until, stands: put?.stands });
   }
 
-  /** Whether what it says of `Accepted` is new to the object. */
-  async #put(subject: Subject, signal: AbortSignal): Promise<boolean> {
-    const { resource, namespace, name } = subject;
+  /** What stands now, and whether what it says of `Accepted` is new to the object. Reads only what this writer has not written itself. */
+  async #put(
+    subject: Subject,
+    signal: AbortSignal,
+  ): Promise<{ readonly news: boolean; readonly stands: readonly Written[] | undefined }> {
+    const { resource, namespace, name, generation } = subject;
     const { api, manager, now } = this.#options;
-    const object = await api.get(resource, { namespace, name }, signal);
-    if (!object) return false;
-    const metadata = isRaw(object["metadata"]) ? object["metadata"] : {};
-    const generation = typeof metadata["generation"] === "number" ? metadata["generation"] : 0;
+    const known = this.#done.get(keyOf(subject));
+    const read = () => api.get(resource, { namespace, name }, signal);
+    const gone = { news: false, stands: undefined };
+    let before = known?.stands;
+    if (!before) {
+      const object = await read();
+      if (!object) return gone;
+      before = standing(object);
+    }
     const wanted = conditionsOf(subject.problems, subject.state);
-    const before = standing(object);
     const conditions = renewed(wanted, before, generation, now().toISOString());
-    if (!conditions) return false;
+    if (!conditions) return { news: false, stands: before };
     const applied = {
       apiVersion: apiVersionOf(resource),
       kind: subject.kind,
@@ -164,13 +180,14 @@ export class StatusWriter {
       await api.apply(resource, applied, { manager, force: true, subresource: "status" }, signal);
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      // Gone meanwhile; or its CRD, which somebody else has installed, has no status: then Events are all that can be told.
-      if (this.#done.get(keyOf(subject))?.said !== saidOf(subject)) await this.#tell(subject, signal);
+      if (known?.stands && !(await read())) return gone;
+      // Its CRD, which somebody else has installed, has no status: then Events are all that can be told.
+      if (known?.said !== saidOf(subject)) await this.#tell(subject, signal);
       throw error;
     }
     const [accepted] = wanted;
     const was = before.find((condition) => condition.type === "Accepted");
-    return was?.status !== accepted.status || was.message !== accepted.message;
+    return { news: was?.status !== accepted.status || was.message !== accepted.message, stands: conditions };
   }
 
   /** One Event for what is newly wrong: what stood in the status already, a leader before this one has told. */

@@ -2,23 +2,24 @@
  * Which objects have a status, and what it is about: every policy object of the mesh's namespaces, also those of which nothing can be
  * used. Pure; writes nothing.
  */
-import { KINDS } from "../manifest/kinds.ts";
+import { isPolicy, KINDS } from "../manifest/kinds.ts";
 import type { Kind, Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import type { Subject } from "./status-writer.ts";
 
-/** Kubernetes' own kinds have a status of their own. */
-const POLICY_KINDS = KINDS.filter(({ group }) => group !== "" && !group.endsWith(".k8s.io"));
+const POLICY_KINDS = KINDS.filter(isPolicy);
 
 /**
  * @param world - what is published
  * @param problems - of sources and compiler
  * @param served - the version in which each kind is followed; a kind that the cluster lacks is not there
+ * @param generationOf - that an object had when it was last read
  */
 export function subjectsOf(
   world: World,
   problems: readonly Problem[],
   served: ReadonlyMap<Kind, string>,
+  generationOf: (kind: Kind, namespace: string, name: string) => number,
 ): readonly Subject[] {
   const ofKind = Map.groupBy(problems, ({ object }) => object.kind);
   return POLICY_KINDS.flatMap((entry): Subject[] => {
@@ -30,9 +31,10 @@ export function subjectsOf(
     const subjects: Subject[] = [];
     for (const [namespace, objects] of world.tables[kind]) {
       if (!isSeen(world, kind, namespace)) continue;
-      for (const [name, value] of objects) {
+      for (const name of objects.keys()) {
         const own = wrong.get(keyOf(namespace, name)) ?? [];
-        subjects.push({ kind, resource, namespace, name, value, problems: own, state: "published" });
+        const generation = generationOf(kind, namespace, name);
+        subjects.push({ kind, resource, namespace, name, generation, problems: own, state: "published" });
       }
     }
     // An object so wrong that the world does not have it is known by its problems alone.
@@ -41,7 +43,8 @@ export function subjectsOf(
       if (!first) continue;
       const { namespace, name } = first.object;
       if (name === "" || world.tables[kind].get(namespace)?.has(name) || !isSeen(world, kind, namespace)) continue;
-      subjects.push({ kind, resource, namespace, name, value: first, problems: own, state: "unusable" });
+      const generation = generationOf(kind, namespace, name);
+      subjects.push({ kind, resource, namespace, name, generation, problems: own, state: "unusable" });
     }
     return subjects;
   });

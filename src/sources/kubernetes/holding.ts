@@ -4,8 +4,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Decoder } from "../../manifest/decode.ts";
-import type { KINDS } from "../../manifest/kinds.ts";
-import type { Raw } from "../../manifest/reader.ts";
+import { isPolicy, type KINDS } from "../../manifest/kinds.ts";
+import { isRaw, type Raw } from "../../manifest/reader.ts";
 import type { Change, Problem } from "../../world/types.ts";
 import type { Objects, Target } from "./reflector.ts";
 import { apiVersionOf, metadataOf } from "./resource.ts";
@@ -13,7 +13,7 @@ import { apiVersionOf, metadataOf } from "./resource.ts";
 /** Where changes go: gathered there, and told together. */
 export interface Outlet {
   change(change: Change): void;
-  /** The problems of an object are others than before. */
+  /** The problems of an object are others than before, or are those of another generation. */
   problemsChanged(): void;
 }
 
@@ -25,6 +25,8 @@ class Contents {
   readonly values = new Map<string, Map<string, Value>>();
   /** Few objects have any. By `namespace/name`. */
   readonly problems = new Map<string, readonly Problem[]>();
+  /** Of policy objects, those too of which nothing can be used. By `namespace/name`. */
+  readonly generations = new Map<string, number>();
 }
 
 /** Implements `Target` for a reflector: decodes at once, keeps nothing of the raw object. */
@@ -57,6 +59,11 @@ export class Holding implements Target {
     for (const list of this.#contents.problems.values()) yield* list;
   }
 
+  /** That a policy object had when it was last read; 0 for others. */
+  generationOf(namespace: string, name: string): number {
+    return this.#contents.generations.get(`${namespace}/${name}`) ?? 0;
+  }
+
   put(object: Raw): void {
     this.#put(this.#contents, object, true);
   }
@@ -65,6 +72,7 @@ export class Holding implements Target {
     const namespace = this.#namespaceOf(object);
     const name = metadataOf(object, "name");
     if (drop(this.#contents.values, namespace, name)) this.#tell(namespace, name, undefined);
+    this.#contents.generations.delete(`${namespace}/${name}`);
     if (this.#contents.problems.delete(`${namespace}/${name}`)) this.#outlet.problemsChanged();
   }
 
@@ -74,8 +82,10 @@ export class Holding implements Target {
       put: (object) => this.#put(next, object, false),
       remove: (object) => {
         const namespace = this.#namespaceOf(object);
-        drop(next.values, namespace, metadataOf(object, "name"));
-        next.problems.delete(`${namespace}/${metadataOf(object, "name")}`);
+        const name = metadataOf(object, "name");
+        drop(next.values, namespace, name);
+        next.generations.delete(`${namespace}/${name}`);
+        next.problems.delete(`${namespace}/${name}`);
       },
       commit: () => this.#take(next),
     };
@@ -102,9 +112,18 @@ export class Holding implements Target {
     const before = contents.problems.get(key);
     if (problems.length > 0) contents.problems.set(key, problems);
     else contents.problems.delete(key);
+    const renewed = this.#renew(contents, key, object);
     if (!tell) return;
     if (!same && known !== value) this.#tell(namespace, name, value);
-    if (!isDeepStrictEqual(before ?? [], problems)) this.#outlet.problemsChanged();
+    if (renewed || !isDeepStrictEqual(before ?? [], problems)) this.#outlet.problemsChanged();
+  }
+
+  /** Whether it is another generation. */
+  #renew({ generations }: Contents, key: string, { metadata }: Raw): boolean {
+    const generation = isRaw(metadata) ? metadata["generation"] : undefined;
+    if (!isPolicy(this.#entry) || typeof generation !== "number" || generations.get(key) === generation) return false;
+    generations.set(key, generation);
+    return true;
   }
 
   #take(next: Contents): void {
@@ -117,7 +136,8 @@ export class Holding implements Target {
     for (const [namespace, names] of next.values)
       for (const [name, value] of names)
         if (before.values.get(namespace)?.get(name) !== value) this.#tell(namespace, name, value);
-    if (!isDeepStrictEqual(before.problems, next.problems)) this.#outlet.problemsChanged();
+    const [was, is] = [before, next].map(({ problems, generations }) => ({ problems, generations }));
+    if (!isDeepStrictEqual(was, is)) this.#outlet.problemsChanged();
   }
 
   #tell(namespace: string, name: string, value: Value | undefined): void {

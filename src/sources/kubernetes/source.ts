@@ -56,8 +56,7 @@ export type WatchState = KindState & {
 export class KubernetesSource {
   readonly #options: KubernetesSourceOptions;
   readonly #decoder: Decoder;
-  readonly #holdings: Holding[] = [];
-  readonly #watches: { kind: Kind; selection: Selection; watch: KindWatch }[] = [];
+  readonly #watches: { kind: Kind; selection: Selection; holding: Holding; watch: KindWatch }[] = [];
   #sink: Sink | undefined;
   #changes: Change[] = [];
   #problemsChanged = false;
@@ -95,8 +94,7 @@ export class KubernetesSource {
         const ended = (end: End) => this.#options.ended?.(entry.kind, end);
         const parts = { client, discovery, holding, log, clock, random, limits, page, relist };
         const watch = new KindWatch({ entry, selection, ...parts, ended, listed });
-        this.#holdings.push(holding);
-        this.#watches.push({ kind: entry.kind, selection, watch });
+        this.#watches.push({ kind: entry.kind, selection, holding, watch });
         waiting.push(promise);
         // Listens for looks before the first one.
         void watch.run(signal);
@@ -122,6 +120,12 @@ export class KubernetesSource {
       namespace: selection.namespace,
       ...watch.state(),
     }));
+  }
+
+  /** That a policy object had when it was last read; 0 where there is none. */
+  generationOf(kind: Kind, namespace: string, name: string): number {
+    const own = this.#watches.filter((one) => one.kind === kind);
+    return Math.max(0, ...own.map(({ holding }) => holding.generationOf(namespace, name)));
   }
 
   /** Seconds since the server was last heard of a kind, the worst of its watches; for the gauge. Kinds that the cluster lacks are left out. */
@@ -158,7 +162,7 @@ export class KubernetesSource {
     if (changes.length > 0) this.#sink?.apply(changes);
     if (!this.#problemsChanged) return;
     this.#problemsChanged = false;
-    const problems = this.#holdings.flatMap((holding) => [...holding.problems()]);
+    const problems = this.#watches.flatMap(({ holding }) => [...holding.problems()]);
     this.#sink?.problems(problems.sort(byObject));
   }
 }

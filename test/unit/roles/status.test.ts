@@ -18,12 +18,12 @@ const problem = (severity: Problem["severity"], message: string): Problem => ({
   message,
 });
 const resource = { group: "access.smi-spec.io", version: "v1alpha3", plural: "traffictargets" };
-const subject = (name: string, problems: readonly Problem[] = [], value: unknown = name): Subject => ({
+const subject = (name: string, problems: readonly Problem[] = [], generation = 1): Subject => ({
   kind: "TrafficTarget",
   resource,
   namespace: "a",
   name,
-  value,
+  generation,
   problems,
   state: "published",
 });
@@ -97,7 +97,7 @@ test("a time stays while its status does; what stands is not written again", () 
 });
 
 test("each object is written once, and again only when what it says or its generation is another", async () => {
-  const { server, calls } = api(["s", "t"]);
+  const { server, calls, objects } = api(["s", "t"]);
   const status = writer(server);
   const bad = subject("t", [problem("error", "e")]);
   status.update([subject("s"), bad], signal);
@@ -109,7 +109,29 @@ test("each object is written once, and again only when what it says or its gener
   expect(calls).toEqual([]);
   status.update([subject("s"), subject("t")], signal);
   await status.settled();
-  expect(calls).toEqual(["get t", "apply t"]);
+  expect(calls).toEqual(["apply t"]);
+  calls.length = 0;
+  status.update([subject("s", [], 2), subject("t")], signal);
+  await status.settled();
+  expect(calls).toEqual(["apply s"]);
+  expect(JSON.stringify(objects.get("s"))).toContain('"observedGeneration":2');
+});
+
+test("an object that was deleted before its status was written again is no failure", async () => {
+  const { server, objects, failing, calls } = api(["t"]);
+  const lines: string[] = [];
+  const status = writer(
+    server,
+    createLog("warn", (line) => lines.push(line)),
+  );
+  status.update([subject("t")], signal);
+  await status.settled();
+  objects.delete("t");
+  failing.apply = [refused(404)];
+  status.update([subject("t", [problem("error", "e")])], signal);
+  await status.settled();
+  expect(calls).toEqual(["get t", "apply t", "get t"]);
+  expect(lines).toEqual([]);
 });
 
 test("a new leader reads what stands and writes nothing that is the same", async () => {
@@ -143,8 +165,8 @@ test("a write that fails for a while is tried again; an object that is gone is l
 });
 
 test("a problem is told by one Event: not by a new leader again, not for the same in a new generation, but again when it comes back", async () => {
-  const { server, calls, objects } = api(["t"]);
-  const bad = (value: unknown) => subject("t", [problem("error", "e")], value);
+  const { server, calls } = api(["t"]);
+  const bad = (generation: number) => subject("t", [problem("error", "e")], generation);
   const events = () => calls.filter((c) => c.startsWith("event")).length;
   const first = writer(server);
   first.update([bad(1)], signal);
@@ -153,7 +175,6 @@ test("a problem is told by one Event: not by a new leader again, not for the sam
   const second = writer(server);
   second.update([bad(1)], signal);
   await second.settled();
-  objects.set("t", { ...objects.get("t"), metadata: { name: "t", generation: 2 } });
   second.update([bad(2)], signal);
   await second.settled();
   expect(calls.filter((c) => c === "apply t").length).toBe(2);
@@ -233,13 +254,13 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     ["TrafficTarget", "v1alpha3"],
     ["MeshConfig", "v1alpha2"],
   ]);
-  const found = subjectsOf(world, problems, served);
+  const generationOf = (kind: Kind, namespace: string, name: string) => `${kind}${namespace}${name}`.length;
+  const found = subjectsOf(world, problems, served, generationOf);
   expect(found.map(({ kind, namespace, name, state }) => `${kind} ${namespace}/${name} ${state}`)).toEqual([
     "TrafficTarget in/good published",
     "TrafficTarget in/broken unusable",
     "MeshConfig sys/c published",
   ]);
   expect(found[1]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
-  // Asked again, nothing is another value: so nothing is written again.
-  expect(subjectsOf(world, problems, served).map(({ value }) => value)).toEqual(found.map(({ value }) => value));
+  expect(found.map(({ generation }) => generation)).toEqual([19, 21, 14]);
 });

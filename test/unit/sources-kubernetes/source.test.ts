@@ -84,6 +84,29 @@ test("follows what changes, and tells nothing of what does not", async () => {
   expect(mirror.names("Pod")).toEqual([]);
 });
 
+test("another generation of a policy object is told with its problems, also where it means the same", async () => {
+  await begin();
+  const of = (generation: number, more = {}) => {
+    const object = routes("ns", "r");
+    return { ...object, metadata: { ...(object["metadata"] as object), generation }, ...more };
+  };
+  server.of("httproutegroups").create(of(1));
+  const source = await started();
+  expect(source.generationOf("HTTPRouteGroup", "ns", "r")).toBe(1);
+  const [changes, told] = [mirror.changes.length, mirror.problemLists];
+  server.of("httproutegroups").put(of(2));
+  await clock.until(() => source.generationOf("HTTPRouteGroup", "ns", "r") === 2);
+  await clock.until(() => mirror.problemLists === told + 1);
+  expect(mirror.changes.length).toBe(changes);
+  // A status that was written is no other generation.
+  server.of("httproutegroups").put(of(2, { status: { conditions: [] } }));
+  server.of("pods").create(pod("ns", "a"));
+  await follows();
+  expect(mirror.problemLists).toBe(told + 1);
+  server.of("httproutegroups").delete("ns/r");
+  await clock.until(() => source.generationOf("HTTPRouteGroup", "ns", "r") === 0);
+});
+
 test("what happens in one turn is one batch, whatever its kinds", async () => {
   await begin();
   await started();
