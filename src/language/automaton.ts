@@ -185,8 +185,8 @@ function partition({ width, next, accept }: Automaton): { of: Int32Array; count:
         first[fresh] = first[block] as number;
         end[fresh] = cut;
         first[block] = cut;
-        for (let i = first[fresh] as number; i < cut; i++) of[states[i] as number] = fresh;
-        const smaller = cut - (first[fresh] as number) <= (end[block] as number) - cut ? fresh : block;
+        for (let i = first[fresh]; i < cut; i++) of[states[i] as number] = fresh;
+        const smaller = cut - first[fresh] <= (end[block] as number) - cut ? fresh : block;
         const add = isWaiting[block] ? fresh : smaller;
         isWaiting[add] = 1;
         waiting.push(add);

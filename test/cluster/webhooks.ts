@@ -8,7 +8,8 @@ import type { Raw, Resource } from "../../src/sources/kubernetes/resource.ts";
 import { silent } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { until } from "../support/live-mesh.ts";
-import { DAY, FakeClock, memoryStore } from "../unit/ca/support.ts";
+import { FakeClock } from "../support/clock.ts";
+import { DAY, memoryStore } from "../unit/ca/support.ts";
 import { OUTSIDE, pki, SHOP, type Market } from "./market.ts";
 
 const PODS = 150;

@@ -1,5 +1,4 @@
 /** What the tests of `ads/` are made of: resources whose bytes say their name and references, a clock that is moved by hand. */
-import type { Clock } from "../../../src/lib/settle.ts";
 import { resource, type Reference, type Resource, type Resources, type Type } from "../../../src/xds/resource.ts";
 import type { Request } from "../../../src/ads/subscription.ts";
 
@@ -37,36 +36,3 @@ export const request = (fields: Partial<Request> = {}): Request => ({
   error: undefined,
   ...fields,
 });
-
-/** Time that passes only when told to. */
-export class HandClock implements Clock {
-  #now = 0;
-  readonly #timers = new Set<{ at: number; run: () => void }>();
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    this.#timers.add(timer);
-    return () => void this.#timers.delete(timer);
-  }
-
-  /** Runs what falls due, in order. */
-  pass(ms: number): void {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = [...this.#timers].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      this.#timers.delete(next);
-      this.#now = next.at;
-      next.run();
-    }
-    this.#now = end;
-  }
-
-  get timers(): number {
-    return this.#timers.size;
-  }
-}

@@ -6,8 +6,8 @@ import { status as Status } from "@grpc/grpc-js";
 import type { Peer } from "../../../src/ads/server.ts";
 import type { Sink } from "../../../src/ads/session.ts";
 import { authority, type Pair } from "./certificates.ts";
-import { HandClock } from "./fixtures.ts";
 import { alice, bob, ca, has, mesh, other, SERVER, serverPair, whole, world } from "./world.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 test("a proxy gets its own configuration only, whatever it says it is", async () => {
   const w = await world();
@@ -100,7 +100,7 @@ test("a port without client certificates passes headers to `authenticate`, and n
 });
 
 test("a proxy whose pod is not known waits, and is refused with a sentence", async () => {
-  const clock = new HandClock();
+  const clock = new FakeClock();
   const known = Promise.withResolvers<Sink>();
   const w = await world({
     clock,
@@ -114,14 +114,14 @@ test("a proxy whose pod is not known waits, and is refused with a sentence", asy
   w.cache.set("alice", mesh());
   const client = w.client(alice);
   const sink = await known.promise;
-  clock.pass(900);
+  clock.advance(900);
   sink.group("alice");
   await whole(client);
-  clock.pass(900);
+  clock.advance(900);
   sink.group(undefined);
-  clock.pass(900);
+  clock.advance(900);
   expect(w.server.status()).toHaveLength(1);
-  clock.pass(200);
+  clock.advance(200);
   expect(await client.ended).toEqual({
     code: Status.PERMISSION_DENIED,
     details: "no pod of this mesh is known for proxy alice of ns/alice",
@@ -129,7 +129,7 @@ test("a proxy whose pod is not known waits, and is refused with a sentence", asy
 });
 
 test("who says nothing, and whose proof expires, must go", async () => {
-  const clock = new HandClock();
+  const clock = new FakeClock();
   const opened = Promise.withResolvers<void>();
   const w = await world({
     clock,
@@ -145,11 +145,11 @@ test("who says nothing, and whose proof expires, must go", async () => {
   w.cache.set("alice", mesh());
   const mute = w.client(alice, { follow: false });
   await opened.promise;
-  clock.pass(600);
+  clock.advance(600);
   expect((await mute.ended).code).toBe(Status.DEADLINE_EXCEEDED);
   const client = w.client(alice);
   await whole(client);
-  clock.pass(61_000);
+  clock.advance(61_000);
   expect((await client.ended).code).toBe(Status.UNAUTHENTICATED);
 });
 
@@ -187,7 +187,7 @@ const shaken = (socket: TLSSocket) =>
   });
 
 test("a connection on which no proxy opens a stream, or has one no more, is closed; one with a stream is not", async () => {
-  const clock = new HandClock();
+  const clock = new FakeClock();
   const w = await world({ clock, limits: { start: 1000 } });
   w.cache.set("alice", mesh());
   const client = w.client(alice);
@@ -196,7 +196,10 @@ test("a connection on which no proxy opens a stream, or has one no more, is clos
   expect(await shaken(mute)).toBe(true);
   const closed = once(mute, "close");
   // The server may learn of the handshake later than its peer does.
-  const told = () => (clock.pass(4000), w.lines.filter((line) => line.includes("it had no stream of a proxy")).length);
+  const told = () => (
+    clock.advance(4000),
+    w.lines.filter((line) => line.includes("it had no stream of a proxy")).length
+  );
   await expect.poll(told).toBe(1);
   await closed;
   w.cache.set("alice", { ...mesh(), EDS: mesh(2).EDS });

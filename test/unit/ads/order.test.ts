@@ -8,7 +8,8 @@ import { createLog } from "../../../src/telemetry/log.ts";
 import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { DeltaDiscoveryResponse } from "../../../gen/envoy/service/discovery/v3/discovery.ts";
 import { TYPES, TYPE_URLS, type Resource, type Resources, type Type } from "../../../src/xds/resource.ts";
-import { fake, HandClock, mapOf, request, resources } from "./fixtures.ts";
+import { fake, mapOf, request, resources } from "./fixtures.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const c = fake("CDS", "c", 1, ["EDS/e", "SDS/s"]);
 const e = fake("EDS", "e");
@@ -131,7 +132,7 @@ describe("a removal", () => {
 
 /** A stream whose proxy says only what the test says. */
 function talk(first: Resources) {
-  const clock = new HandClock();
+  const clock = new FakeClock();
   const lines: string[] = [];
   const sent: { type: Type; nonce: string; names: string[]; removed: string[] }[] = [];
   const stream = new Stream({
@@ -204,12 +205,12 @@ describe("waiting has an end", () => {
     connect();
     sent.length = 0;
     stream.resources(next);
-    clock.pass(4_900);
+    clock.advance(4_900);
     expect(order(sent)).toEqual(["CDS"]);
-    clock.pass(200);
+    clock.advance(200);
     expect(order(sent)).toEqual(["CDS", "RDS"]);
     expect(lines.filter((line) => line.includes("proxy p has not confirmed what RDS r"))).toHaveLength(1);
-    clock.pass(60_000);
+    clock.advance(60_000);
     expect(order(sent)).toEqual(["CDS", "RDS"]);
   });
 
@@ -218,9 +219,9 @@ describe("waiting has an end", () => {
     connect();
     sent.length = 0;
     stream.resources(next);
-    clock.pass(4_000);
+    clock.advance(4_000);
     stream.resources({ ...next, RDS: mapOf(fake("RDS", "r", 3, ["CDS/d"])) });
-    clock.pass(1_100);
+    clock.advance(1_100);
     expect(order(sent)).toEqual(["CDS", "RDS"]);
   });
 
@@ -232,7 +233,7 @@ describe("waiting has an end", () => {
     answer("CDS", "bad cluster");
     stream.resources({ ...next, EDS: mapOf(fake("EDS", "e", 2), f) });
     expect(sent.at(-1)).toMatchObject({ type: "EDS", names: ["e"] });
-    clock.pass(5_100);
+    clock.advance(5_100);
     expect(sent.at(-1)).toMatchObject({ type: "RDS", names: ["r"] });
   });
 
@@ -245,7 +246,7 @@ describe("waiting has an end", () => {
     answer("CDS");
     answer("EDS");
     answer("RDS", "bad route");
-    clock.pass(3_600_000);
+    clock.advance(3_600_000);
     expect(sent.filter(({ removed }) => removed.length > 0)).toEqual([]);
     stream.resources({ ...next, RDS: mapOf(fake("RDS", "r", 3, ["CDS/d"])) });
     answer("RDS");
@@ -274,8 +275,8 @@ describe("waiting has an end", () => {
     const { stream, clock, connect } = talk(target);
     connect();
     stream.resources(next);
-    expect(clock.timers).toBe(1);
+    expect(clock.waiting.length).toBe(1);
     stream.close();
-    expect(clock.timers).toBe(0);
+    expect(clock.waiting.length).toBe(0);
   });
 });

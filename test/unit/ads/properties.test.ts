@@ -9,12 +9,13 @@ import { silent } from "../../../src/telemetry/log.ts";
 import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { TYPES, type Resource, type Resources } from "../../../src/xds/resource.ts";
 import { ProxyModel } from "../../support/ads-client.ts";
-import { fake, HandClock, read, resources } from "./fixtures.ts";
+import { fake, read, resources } from "./fixtures.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 /** A server's stream and a proxy with a wire between them on which everything may linger. */
 class Wire {
   readonly model: ProxyModel;
-  readonly clock = new HandClock();
+  readonly clock = new FakeClock();
   #stream: Stream | undefined;
   #up: Buffer[] = [];
   #down: Buffer[] = [];
@@ -267,7 +268,7 @@ test("a delta proxy and a SotW proxy hold the same once they have answered, what
         const target = Object.fromEntries(marked) as unknown as Resources;
         wire.change(target);
         wire.settle();
-        wire.clock.pass(10_000);
+        wire.clock.advance(10_000);
         wire.settle();
         expectLatest(wire, target);
         for (const status of Object.values(wire.status)) expect(status.nacked).toBeUndefined();
@@ -309,7 +310,7 @@ test("what is rejected is not sent again until it changes; the proxy keeps what 
           const EDS = new Map([...start.EDS.keys()].map((name) => [name, fake("EDS", name, content)] as const));
           wire.change({ ...start, CDS, EDS });
           wire.settle();
-          wire.clock.pass(6_000);
+          wire.clock.advance(6_000);
           for (const [name, { bytes }] of wire.model.held.EDS) expect(Buffer.from(bytes)).toEqual(EDS.get(name)!.bytes);
         }
         expect(wire.model.received.filter(({ type }) => type === "CDS").length).toBe(seen);

@@ -7,7 +7,8 @@ import { PrivateKey } from "../../../src/ca/private-key.ts";
 import { makeRoot } from "../../../src/ca/root.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { identity } from "../../../src/world/names.ts";
-import { DAY, FakeClock, HOUR, memoryStore, MINUTE, startAuthority, testSignal, UUID } from "./support.ts";
+import { DAY, HOUR, memoryStore, MINUTE, startAuthority, testSignal, UUID } from "./support.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const NOW = Date.UTC(2031, 4, 6, 7, 8, 9, 10);
 const bookbuyer = identity("bookbuyer", "bookbuyer");

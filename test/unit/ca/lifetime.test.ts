@@ -4,7 +4,8 @@ import { PrivateKey } from "../../../src/ca/private-key.ts";
 import { Schedule } from "../../../src/ca/schedule.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { identity } from "../../../src/world/names.ts";
-import { DAY, FakeClock, HOUR, memoryStore, MINUTE, startAuthority, testSignal } from "./support.ts";
+import { DAY, HOUR, memoryStore, MINUTE, startAuthority, testSignal } from "./support.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const NOW = Date.UTC(2031, 0, 1);
 
@@ -135,7 +136,7 @@ describe("a lifetime", () => {
     await turn();
     expect(listener).not.toHaveBeenCalled();
     expect(schedule.size).toBe(0);
-    expect(clock.pending).toBe(0);
+    expect(clock.waiting.length).toBe(0);
   });
 
   test("is not begun for a signal that is aborted, before or meanwhile", async () => {
@@ -168,7 +169,7 @@ describe("ten thousand lifetimes", () => {
     const random = () => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647;
     const streams = Array.from({ length: 10_000 }, () => new AbortController());
     await Promise.all(streams.map((stream) => Lifetime.start({ ...parts, random }, stream.signal)));
-    expect(clock.pending).toBe(1);
+    expect(clock.waiting.length).toBe(1);
     expect(schedule.size).toBe(10_000);
     clock.set = 0;
     clock.advance(HOUR);
@@ -183,7 +184,7 @@ describe("ten thousand lifetimes", () => {
     expect(state.issues).toBe(20_000);
     for (const stream of streams) stream.abort();
     expect(schedule.size).toBe(0);
-    expect(clock.pending).toBe(0);
+    expect(clock.waiting.length).toBe(0);
   });
 });
 
@@ -208,7 +209,7 @@ test("a schedule runs in the order of time, whatever was cancelled in between", 
   expect(schedule.size).toBe(expected.length);
   clock.advance(1_000_000);
   expect(ran).toEqual(expected.sort((a, b) => a - b));
-  expect(clock.pending).toBe(0);
+  expect(clock.waiting.length).toBe(0);
   schedule.end();
   schedule.at(0, () => ran.push(-1));
   clock.advance(1_000_000);

@@ -5,58 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished, test } from "vitest";
 import { Authority, type AuthorityParts, type AuthoritySettings } from "../../../src/ca/authority.ts";
-import type { WallClock } from "../../../src/ca/schedule.ts";
 import type { SecretStore, StoredRoot } from "../../../src/ca/store.ts";
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 export const UUID = "0f1e2d3c-4b5a-4678-9abc-def012345678";
-
-/** Time passes only in `advance`, which runs the timers on its way in their order. */
-export class FakeClock implements WallClock {
-  #now: number;
-  #timers: { at: number; run: () => void }[] = [];
-  /** Timers ever set. */
-  set = 0;
-
-  constructor(now: number) {
-    this.#now = now;
-  }
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    this.#timers.push(timer);
-    this.set++;
-    return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
-  }
-
-  advance(ms: number): void {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = this.#timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      this.#timers = this.#timers.filter((timer) => timer !== next);
-      this.#now = Math.max(this.#now, next.at);
-      next.run();
-    }
-    this.#now = end;
-  }
-
-  /** The time is set, or the machine has slept: timers do not notice. */
-  jump(ms: number): void {
-    this.#now += ms;
-    for (const timer of this.#timers) timer.at += ms;
-  }
-
-  get pending(): number {
-    return this.#timers.length;
-  }
-}
 
 export function memoryStore(kept?: StoredRoot): SecretStore & { kept: StoredRoot | undefined } {
   return {

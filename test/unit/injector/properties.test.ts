@@ -28,7 +28,7 @@ describe("any pod", () => {
     fc.assert(
       fc.property(anyPod, everySetting, (made, over) => {
         // As it comes from JSON: no two places are one object.
-        const of = JSON.parse(JSON.stringify(made)) as Loose;
+        const of = JSON.parse(JSON.stringify(made));
         const before = JSON.stringify(of);
         const result = injected(of, over);
         expect(JSON.stringify(of)).toBe(before);

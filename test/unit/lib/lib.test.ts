@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { canonical, contentHash, hash } from "../../../src/lib/hash.ts";
 import { Lists, Memo, sameItems } from "../../../src/lib/memo.ts";
-import { Settle, type Clock } from "../../../src/lib/settle.ts";
+import { Settle } from "../../../src/lib/settle.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 describe("hash", () => {
   test("equal content has one hash, whatever the order of its keys", () => {
@@ -60,25 +61,10 @@ describe("memo", () => {
 
 describe("settle", () => {
   function setUp() {
-    let now = 0;
-    let timers: { at: number; run: () => void }[] = [];
-    const clock: Clock = {
-      now: () => now,
-      after(ms, run) {
-        const timer = { at: now + ms, run };
-        timers.push(timer);
-        return () => (timers = timers.filter((t) => t !== timer));
-      },
-    };
-    const advance = (ms: number) => {
-      now += ms;
-      for (const timer of timers.filter((t) => t.at <= now)) {
-        timers = timers.filter((t) => t !== timer);
-        timer.run();
-      }
-    };
+    const clock = new FakeClock();
+    const advance = (ms: number) => clock.advance(ms);
     const ran: number[] = [];
-    const settle = new Settle({ quiet: 20, max: 50, clock }, () => ran.push(now));
+    const settle = new Settle({ quiet: 20, max: 50, clock }, () => ran.push(clock.now()));
     return { settle, advance, ran };
   }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { ProbeSchedule, type ProbeKind } from "../../../src/local/probe-schedule.ts";
 import type { Probe } from "../../../src/world/pod.ts";
-import { FakeClock } from "./fake-clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 function probing(kind: ProbeKind, probe: Probe, outcome: (second: number) => string | undefined | Promise<never>) {
   const clock = new FakeClock();

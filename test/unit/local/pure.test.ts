@@ -12,7 +12,7 @@ import { Addresses, candidates, subnetsOf } from "../../../src/local/subnet.ts";
 import { installCommand, missingPackages } from "../../../src/local/tools.ts";
 import { podName } from "../../../src/world/names.ts";
 import type { PodManifest } from "../../../src/world/pod.ts";
-import { FakeClock } from "./fake-clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 test("back-off doubles up to 30 s and is forgotten after a long run", () => {
   const backOff = new BackOff();

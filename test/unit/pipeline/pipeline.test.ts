@@ -1,7 +1,6 @@
 /** From the store to what is published: two speeds, last known good, and who is told. */
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Pipeline, type PipelineOptions } from "../../../src/pipeline.ts";
-import type { Clock } from "../../../src/lib/settle.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { Store } from "../../../src/world/store.ts";
@@ -23,6 +22,7 @@ import {
   target,
   workload,
 } from "../../support/build.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const base = [
   namespace("a"),
@@ -34,23 +34,8 @@ const base = [
 
 /** A pipeline with a clock that is moved by hand. */
 function setUp(options: Partial<PipelineOptions> = {}) {
-  let now = 0;
-  let timers: { at: number; run: () => void }[] = [];
-  const clock: Clock = {
-    now: () => now,
-    after(ms, run) {
-      const timer = { at: now + ms, run };
-      timers.push(timer);
-      return () => (timers = timers.filter((t) => t !== timer));
-    },
-  };
-  const advance = (ms: number) => {
-    now += ms;
-    for (const timer of timers.filter((t) => t.at <= now)) {
-      timers = timers.filter((t) => t !== timer);
-      timer.run();
-    }
-  };
+  const clock = new FakeClock();
+  const advance = (ms: number) => clock.advance(ms);
   const store = new Store();
   const published = new Map<string, Resources>();
   const sets: string[] = [];
@@ -207,10 +192,10 @@ describe("followers", () => {
       { ...api, name: "renamed" },
     ];
     apply(store, { ...api, value: ready });
-    apply(store, gone(api), renamed as Change);
+    apply(store, gone(api), renamed);
     await pipeline.settled();
     expect(told).toHaveLength(1);
-    apply(store, gone(renamed as Change));
+    apply(store, gone(renamed));
     await pipeline.settled();
     expect(told[1]).toBeUndefined();
   });
@@ -243,7 +228,7 @@ describe("followers", () => {
       expect(told).toEqual([expect.stringMatching(/^a\/api\//)]);
       expect(theirs).toEqual([expect.stringMatching(/^a\/web\//)]);
       // Its pod is another one, of the same id and account.
-      apply(store, gone(api), { ...api, name: "renamed" } as Change);
+      apply(store, gone(api), { ...api, name: "renamed" });
       apply(store, gone(borrowed), borrowed);
       await pipeline.settled();
       expect(told).toHaveLength(1);

@@ -4,7 +4,7 @@ import { keepCaBundle } from "../../../src/roles/ca-bundle.ts";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { FakeApiServer, type Json } from "../../support/fake-api-server.ts";
-import { FakeClock } from "../sources-kubernetes/clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const GOOD = Buffer.from("root").toString("base64");
 const OTHER = "b3RoZXI=";

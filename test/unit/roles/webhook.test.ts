@@ -8,7 +8,8 @@ import { silent } from "../../../src/telemetry/log.ts";
 import { createMetrics } from "../../../src/telemetry/metrics.ts";
 import { until } from "../../support/live-mesh.ts";
 import { FakeApiServer } from "../../support/fake-api-server.ts";
-import { DAY, FakeClock, memoryStore } from "../ca/support.ts";
+import { FakeClock } from "../../support/clock.ts";
+import { DAY, memoryStore } from "../ca/support.ts";
 
 test("a webhook's certificate is renewed while its port is open, and its caBundle still holds for it", async () => {
   const server = await FakeApiServer.start();

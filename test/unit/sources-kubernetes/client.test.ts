@@ -12,7 +12,7 @@ import { kubeconfig } from "../../../src/sources/kubernetes/kubeconfig.ts";
 import { metadataOf, pathOf } from "../../../src/sources/kubernetes/resource.ts";
 import type { TransportLimits } from "../../../src/sources/kubernetes/transport.ts";
 import { FakeApiServer, type FakeOptions } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { pod, split } from "./support.ts";
 
 const PODS = { group: "", version: "v1", plural: "pods" };

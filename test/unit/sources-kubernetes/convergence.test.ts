@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CollectionSpec } from "../../support/fake-api-objects.ts";
 import { FakeApiServer, WATCH_FAULTS, type Fault, type WatchFault } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { inStep, Mirror, namespaceObject, plain, pod, routes, sourceOf, split, truth } from "./support.ts";
 
 type Step =

@@ -4,7 +4,7 @@ import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { Leadership } from "../../../src/sources/kubernetes/lease.ts";
 import { silent } from "../../../src/telemetry/log.ts";
 import { FakeApiServer, type Json } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 let server: FakeApiServer;
 let clock: FakeClock;

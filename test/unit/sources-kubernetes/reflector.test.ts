@@ -5,7 +5,7 @@ import { Reflector, type End, type ReflectorOptions } from "../../../src/sources
 import { metadataOf, type Raw } from "../../../src/sources/kubernetes/resource.ts";
 import { createLog, silent } from "../../../src/telemetry/log.ts";
 import { FakeApiServer, WATCH_FAULTS, type Fault, type FakeOptions } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { NEVER, pod } from "./support.ts";
 
 const PODS = { group: "", version: "v1", plural: "pods" };

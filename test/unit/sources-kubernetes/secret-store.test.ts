@@ -7,7 +7,7 @@ import { CaError, type SecretStore } from "../../../src/ca/store.ts";
 import { KubernetesClient } from "../../../src/sources/kubernetes/client.ts";
 import { secretStore } from "../../../src/roles/secret-store.ts";
 import { FakeApiServer } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 const root = (name: string) => ({ caCrt: `CRT ${name}`, caKey: new PrivateKey(`KEY ${name}`) });

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { KubernetesSourceOptions } from "../../../src/sources/kubernetes/source.ts";
 import { FakeApiServer, type FakeOptions } from "../../support/fake-api-server.ts";
-import { FakeClock } from "./clock.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { inStep, Mirror, namespaceObject, plain, pod, routes, sourceOf, split, truth } from "./support.ts";
 
 let server: FakeApiServer;

@@ -8,7 +8,7 @@ import { silent } from "../../../src/telemetry/log.ts";
 import type { Change, Kind, Problem } from "../../../src/world/types.ts";
 import { apply, EMPTY_WORLD, type World } from "../../../src/world/world.ts";
 import type { FakeApiServer, Json } from "../../support/fake-api-server.ts";
-import type { FakeClock } from "./clock.ts";
+import type { FakeClock } from "../../support/clock.ts";
 
 /** Holds what it was told, and complains of what changes nothing. */
 export class Mirror implements Sink {
