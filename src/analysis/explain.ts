@@ -3,11 +3,20 @@
  * Pure; what is said in words is in `trail.ts` and `nearest.ts`.
  */
 import type { Backend, Mesh, RouteMatch, Rule, SplitRoute } from "../policy/ir.ts";
-import { asBytes } from "../lib/bytes.ts";
 import { localName, namespaceOf, type Identity, type PodName, type ServiceName } from "../world/names.ts";
 import { named } from "./hosts.ts";
-import { hasEscapedSlash, normalPath } from "./normal-path.ts";
-import { authorityOf, seenOf, takes, withoutDot, type Request, type Seen } from "./request.ts";
+import { isUnfit, type Unfit } from "./headers.ts";
+import { hasEscapedSlash } from "./normal-path.ts";
+import {
+  authorityOf,
+  passageOf,
+  takes,
+  unfitOf,
+  withoutDot,
+  type Passage,
+  type Request,
+  type Seen,
+} from "./request.ts";
 import {
   pastSplits,
   waysOf,
@@ -76,8 +85,8 @@ export interface Taken {
 /** Why a call ends before any server is asked. */
 export type Stop =
   | NoWay
-  /** The client's sidecar answers 400: the path has a `#` or `%00`. */
-  | { readonly kind: "denied"; readonly reason: "bad-path" }
+  /** The client's sidecar answers it itself: the path has a `#` or `%00`, or a header is out of order. */
+  | ({ readonly kind: "denied"; readonly reason: "unfit" } & Unfit)
   /** The authority names no Service that the client was told of on this port. */
   | { readonly kind: "denied"; readonly reason: "unknown-host"; readonly authority: string }
   /** The authority names a headless Service, and the connection goes on to an address that is none of its pods'. */
@@ -88,7 +97,7 @@ export interface Explanation {
   readonly verdict: Verdict;
   /** Set when no server is asked. */
   readonly stop?: Stop;
-  /** As sidecars see the request; absent on TCP. */
+  /** As the servers' sidecars see the request; absent on TCP. */
   readonly seen?: Seen;
   /** Another Service than the one that is connected to, when the request names it in its authority. */
   readonly redirected?: ServiceName;
@@ -96,7 +105,7 @@ export interface Explanation {
   readonly unknown: boolean;
   readonly taken: readonly Taken[];
   /** HTTP status that the caller sees from a sidecar, or that the connection is closed; undefined when the call is allowed or leaves the mesh. */
-  readonly answer?: 400 | 403 | 503 | "closed";
+  readonly answer?: Unfit["status"] | 503 | "closed";
 }
 
 /** What becomes of a call. Never throws. */
@@ -121,10 +130,12 @@ export function explain(ground: Ground, call: Call): Explanation {
   const redirected = asked?.redirected === undefined ? {} : { redirected: asked.redirected };
 
   const http = ways.some(({ port }) => port.protocol === "http");
-  const seen = request && seenOf(request, authority(call, request, ways));
-  if (request && http && !seen) return stopped({ kind: "denied", reason: "bad-path" });
+  const passage = request && passageOf(request, authority(call, request, ways));
+  if (http && passage && isUnfit(passage)) return stopped({ kind: "denied", reason: "unfit", ...passage });
+  const passed = passage && !isUnfit(passage) ? passage : undefined;
+  const seen = http ? passed?.server : passed?.alone;
 
-  const taken = ways.map((way) => take(way, identity, seen, (way.to?.length ?? 1) / total(ways)));
+  const taken = ways.map((way) => take(way, identity, passed, (way.to?.length ?? 1) / total(ways)));
   const shares = taken.flatMap((t) => (t.way.known ? t.shares : []));
   const unknown = ways.every((way) => !way.known);
   const common = { call, ...(seen ? { seen } : {}), ...redirected, unknown, taken };
@@ -147,10 +158,10 @@ function clientRefusal(
   { httpPorts, tcpPorts }: Mesh,
   port: number,
   request: Request | undefined,
-): 400 | 403 | "closed" {
+): Unfit["status"] | "closed" {
   if (!httpPorts.includes(port) && (tcpPorts.includes(port) || !request)) return "closed";
   if (!request) return 400;
-  return normalPath(asBytes(request.path)) === undefined ? 400 : 403;
+  return unfitOf(request)?.status ?? 403;
 }
 
 /** Whether any server of the backend lets the call through. */
@@ -212,10 +223,11 @@ function byAuthority(
   return other.kind === "ways" ? { kind: "ways", ways: other.ways, ...redirected } : { stop: other, ...redirected };
 }
 
-function take(way: Way, identity: Identity, seen: Seen | undefined, part: number): Taken {
+function take(way: Way, identity: Identity, passed: Passage | undefined, part: number): Taken {
   const http = way.port.protocol === "http";
+  const seen = http ? passed?.server : passed?.alone;
   // What is no HTTP is answered 400 by the client's sidecar; where it would have gone is still of use to whoever asks.
-  const found = way.routes.find(({ route }) => !http || !seen || fits(route, seen)) as RouteWay;
+  const found = way.routes.find(({ route }) => !http || !passed || fits(route, passed.client)) as RouteWay;
   const sum = found.backends.reduce((all, { backend }) => all + backend.weight, 0);
   const shares = found.backends.map(({ backend, servers }: BackendWay) => ({
     service: backend.service,

@@ -9,7 +9,7 @@ import type { HTTPMatch, ObjectRef, RuleRef, TrafficTarget } from "../world/type
 import { all, type World } from "../world/world.ts";
 import type { Explanation } from "./explain.ts";
 import { hasEscapedSlash } from "./normal-path.ts";
-import { misfitsOf, type Seen } from "./request.ts";
+import { misfitsOf, type Request, type Seen } from "./request.ts";
 import { refTo, serversOf, titleOf } from "./trail.ts";
 import type { Ground, Server } from "./ways.ts";
 
@@ -109,7 +109,7 @@ function* missesOf(
   const http = server.inbound?.protocol === "http";
   for (const [i, rule] of target.rules.entries()) {
     const path = `spec.rules[${i}]`;
-    for (const found of ruleMisses(world, target, rule, server, http, seen)) {
+    for (const found of ruleMisses(world, target, rule, server, http, seen, call.request)) {
       const differs = [...common, ...found.differs];
       if (differs.length === 0) continue;
       const fits = [...(fromHere && found.differs.length > 0 ? ["the source fits"] : []), ...found.fits];
@@ -140,6 +140,7 @@ function* ruleMisses(
   server: Server,
   http: boolean,
   seen: Seen | undefined,
+  sent: Request | undefined,
 ): Generator<Found> {
   const { namespace } = target;
   if (rule.broken) return yield broken("the rule could be read");
@@ -176,7 +177,7 @@ function* ruleMisses(
       yield { ...broken(says), ...(where ? { match: where } : {}) };
       continue;
     }
-    const { differs, fits } = requestDifferences(match, seen, http);
+    const { differs, fits } = requestDifferences(match, seen, sent, http);
     yield {
       ...(where ? { match: where } : {}),
       fits,
@@ -205,6 +206,7 @@ function limited(target: TrafficTarget, { inbound, port }: Server, http: boolean
 function requestDifferences(
   match: HTTPMatch,
   seen: Seen | undefined,
+  sent: Request | undefined,
   http: boolean,
 ): { differs: Difference[]; fits: string[] } {
   if (!http)
@@ -230,10 +232,9 @@ function requestDifferences(
   for (const { name, regex } of match.headers) {
     if (!misfits.headers.includes(name)) continue;
     const is = seen.headers.get(name === "host" ? ":authority" : name);
-    differs.push({
-      what: "header",
-      says: `header ${name} matched ${regex} (it is ${is === undefined ? "missing" : JSON.stringify(is)})`,
-    });
+    const taken = sent?.headers.some(([written]) => written.toLowerCase() === name);
+    const now = is === undefined ? (taken ? "taken away by sidecars" : "missing") : JSON.stringify(is);
+    differs.push({ what: "header", says: `header ${name} matched ${regex} (it is ${now})` });
   }
   return { differs, fits };
 }

@@ -5,6 +5,7 @@
 import { asBytes } from "../lib/bytes.ts";
 import { matcher } from "../language/matcher.ts";
 import type { HTTPMatch } from "../world/types.ts";
+import { isUnfit, pass, sentOn, type Headers, type Unfit } from "./headers.ts";
 import { normalPath, withoutQuery } from "./normal-path.ts";
 
 /** As its sender writes it. */
@@ -16,46 +17,76 @@ export interface Request {
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
-/** As sidecars match it: bytes, a Latin-1 character each. */
+/** As a sidecar matches it: bytes, a Latin-1 character each. */
 export interface Seen {
   readonly method: string;
   /** In normal form, without query. */
   readonly path: string;
   /** By lower-case name; repeated ones joined. Pseudo headers among them. */
-  readonly headers: ReadonlyMap<string, string>;
+  readonly headers: Headers;
 }
 
-/** Sidecars add it where it is missing, with a random UUID; only its form is known before. */
-const ANY_REQUEST_ID = "00000000-0000-4000-8000-000000000000";
+/** One request as it is seen on its way. */
+export interface Passage {
+  /** By the client's sidecar, which looks at splits. */
+  readonly client: Seen;
+  /** By the server's, behind the client's. */
+  readonly server: Seen;
+  /** By the server's when the client's takes the connection for TCP. */
+  readonly alone: Seen;
+}
 
 /** The authority that a request names; undefined: none, so that it is the one that it is sent to. */
 export const authorityOf = ({ headers }: Request): string | undefined =>
   headers.findLast(([name]) => /^(host|:authority)$/i.test(name))?.[1];
 
-/** Without a dot at the end of the name, which sidecars take off. */
-export const withoutDot = (authority: string): string => authority.replace(/\.(:\d+)?$/, "$1");
+/** Without a dot at the end of the name, which each sidecar takes off. */
+export const withoutDot = (authority: string): string => authority.replace(/\.(:[^.]*)?$/, "$1");
 
-/** What sidecars see of a request to this authority; undefined when they answer it with 400, whatever the policies say. */
-export function seenOf(request: Request, authority: string): Seen | undefined {
+/** What an authority consists of (RFC 3986); sidecars answer all else with 400. */
+const AUTHORITY = /^[!$-.0-;=@-[\]_a-z~]*$/;
+
+/** What sidecars see of a request to this authority, or why they answer it themselves, whatever the policies say. */
+export function passageOf(request: Request, authority: string): Passage | Unfit {
+  const { method } = request;
   // The server's sidecar does it again, and of a few strange paths (`/%%/../%5C%32`) makes something else than the client's did: its form decides.
   const path = normalPath(normalPath(asBytes(request.path)) ?? "");
-  if (path === undefined) return undefined;
-  const headers = new Map<string, string>([
-    [":method", request.method],
-    [":path", path],
-    [":scheme", "http"],
-    [":authority", asBytes(withoutDot(authority))],
-  ]);
-  for (const [given, value] of request.headers) {
-    const name = given.toLowerCase();
-    if (name === "host" || name.startsWith(":")) continue;
+  if (path === undefined) return { status: 400, says: "a path may have neither # nor %00" };
+  if (!AUTHORITY.test(authority)) return { status: 400, says: "the authority has a character that none may have" };
+  const sent = joined(request.headers);
+  const client = pass(sent, false);
+  if (isUnfit(client)) return client;
+  const [server, alone] = [pass(sentOn(method, sent, client), true), pass(sent, true)];
+  if (isUnfit(server)) return server;
+  if (isUnfit(alone)) return alone;
+  const once = withoutDot(authority);
+  const seen = (headers: Headers, name: string): Seen => {
+    const pseudo = [
+      [":method", method],
+      [":path", path],
+      [":authority", name],
+    ] as const;
+    return { method, path: withoutQuery(path), headers: new Map([...headers, ...pseudo]) };
+  };
+  return { client: seen(client, once), server: seen(server, withoutDot(once)), alone: seen(alone, once) };
+}
+
+/** Why sidecars answer a request themselves, whatever it is sent to; undefined when they do not. */
+export function unfitOf(request: Request): Unfit | undefined {
+  const found = passageOf(request, authorityOf(request) ?? "");
+  return isUnfit(found) ? found : undefined;
+}
+
+/** Repeated ones are one value. Of the pseudo headers only HTTP/2's `:scheme` is nowhere else in a request. */
+function joined(given: Request["headers"]): Headers {
+  const headers = new Map<string, string>();
+  for (const [written, value] of given) {
+    const name = written.toLowerCase();
+    if (name === "host" || (name.startsWith(":") && name !== ":scheme")) continue;
     const before = headers.get(name);
-    const bytes = asBytes(value);
-    headers.set(name, before === undefined ? bytes : `${before}${name === "cookie" ? "; " : ","}${bytes}`);
+    headers.set(name, before === undefined ? asBytes(value) : `${before},${asBytes(value)}`);
   }
-  if (!headers.has("x-forwarded-proto")) headers.set("x-forwarded-proto", "http");
-  if (!headers.has("x-request-id")) headers.set("x-request-id", ANY_REQUEST_ID);
-  return { method: request.method, path: withoutQuery(path), headers };
+  return headers;
 }
 
 /** What of a match a request does not fit. */

@@ -6,6 +6,7 @@
  */
 import type { Language, Languages } from "../language/languages.ts";
 import type { HTTPMatch } from "../world/types.ts";
+import { NOT_AS_SENT } from "./headers.ts";
 import { AUTHORITY, Boxes, REQUEST_LIMITS, RequestsTooMany, type Box, type HeaderPart } from "./boxes.ts";
 
 /** ORed boxes; they may overlap. Equal lists of one algebra are the same object; equal sets need not be. */
@@ -23,19 +24,7 @@ export interface Request {
   readonly authority: string;
 }
 
-/** A match asks for a header that is made of the rest of the request: the question has no answer here. */
-/** Envoy makes these of the request (with its query, of x-forwarded-proto), changes them or takes them away before it looks at rules. */
-const NOT_COMPARED: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "referer",
-  "te",
-  "transfer-encoding",
-  "upgrade",
-  "x-envoy-internal",
-]);
-
+/** A match asks for a header that does not arrive as it is sent: the question has no answer here. */
 export class HeaderNotCompared extends Error {
   constructor(header: string) {
     super(`a match is about the header ${header}, which is not compared here`);
@@ -202,8 +191,7 @@ export class Requests {
       const name = written === "host" ? AUTHORITY : written;
       const values = languages.regex(regex);
       if (name === ":method") method = languages.intersection(method, values);
-      else if (NOT_COMPARED.has(name) || (name.startsWith(":") && name !== AUTHORITY))
-        throw new HeaderNotCompared(name);
+      else if (NOT_AS_SENT.has(name) || (name.startsWith(":") && name !== AUTHORITY)) throw new HeaderNotCompared(name);
       else asked.set(name, languages.intersection(asked.get(name) ?? languages.all, values));
     }
     const path = pathRegex === undefined ? languages.all : languages.regex(pathRegex);

@@ -191,8 +191,8 @@ export function reasonOf({ mesh, world }: View, explanation: Explanation, from: 
         return `sidecars know no way to port ${port} of ${what}: they know Services, and pods by name behind a headless Service with that port`;
       case "client-without-sidecar":
         return `${from === "outside" ? "the caller" : from} has no sidecar, and ${what} takes calls from sidecars of the mesh only`;
-      case "bad-path":
-        return "the sidecar answers 400, whoever asks: a path may have neither # nor %00";
+      case "unfit":
+        return `the sidecar answers ${stop.status}, whoever asks: ${stop.says}`;
       case "other-address":
         return `${stop.authority} names a headless Service, and the connection goes on to ${what}, which is none of its pods`;
       case "unknown-host":

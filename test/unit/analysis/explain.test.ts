@@ -86,6 +86,29 @@ describe("allowed", () => {
     expect(ask(ground, "a/web", "a/api", "GET /").verdict).toBe("denied");
   });
 
+  test("row 13: headers as they are behind the sidecars on their way", () => {
+    const asking = (name: string, regex: string) =>
+      of(api, web, routeGroup("a/g", [{ name: "m", headers: [{ name, regex }] }]));
+    const verdict = (ground: Ground, ...headers: (readonly [string, string])[]) =>
+      ask(ground, "a/web", "a/api", "GET /", headers).verdict;
+    expect(verdict(asking("keep-alive", ".*"), ["Keep-Alive", "1"])).toBe("denied");
+    expect(verdict(asking("x-envoy-retry-on", ".*"), ["x-envoy-retry-on", "5xx"])).toBe("denied");
+    expect(verdict(asking("te", "trailers"), ["te", "deflate, trailers"])).toBe("allowed");
+    expect(verdict(asking("x-a", "1"), ["x-a", "1"], ["connection", "close, X-A"])).toBe("denied");
+    expect(verdict(asking("upgrade", "websocket"), ["upgrade", "websocket"], ["connection", "Upgrade"])).toBe(
+      "allowed",
+    );
+    expect(verdict(asking("upgrade", "websocket"), ["upgrade", "websocket"])).toBe("denied");
+    expect(verdict(asking(":scheme", "https"), ["x-forwarded-proto", "HTTPS"])).toBe("allowed");
+    expect(verdict(asking(":scheme", "https"), [":scheme", "https"])).toBe("allowed");
+    // To the client's sidecar it is http then, and to the server's, which is reached through TLS, https.
+    expect(verdict(asking(":scheme", "https"), ["x-forwarded-proto", "ftp"])).toBe("allowed");
+    const ground = asking("te", "gzip");
+    expect(says(ground, ask(ground, "a/web", "a/api", "GET /", [["te", "gzip"]]))).toEqual([
+      "allowed by a/t if header te matched gzip (it is taken away by sidecars)",
+    ]);
+  });
+
   test("row 12: patterns are about bytes, as Envoy's: a letter of two bytes is two characters", () => {
     const ground = of(api, routeGroup("a/g", [{ name: "h", headers: [{ name: "x-a", regex: ".." }] }]), web);
     expect(ask(ground, "a/web", "a/api", "GET /", [["x-a", "é"]]).verdict).toBe("allowed");
@@ -175,6 +198,21 @@ describe("denied", () => {
     expect(ask(ground, "a/web", "a/api", "GET /buy/../admin").answer).toBe(403);
     expect(ask(ground, "a/web", "a/api", "GET /x/%2e%2e//buy/a").verdict).toBe("allowed");
     expect(ask(ground, "a/web", "a/api", "GET /buy/a#b")).toMatchObject({ verdict: "denied", answer: 400 });
+  });
+
+  test("by a request that the sidecar answers itself, whoever asks", () => {
+    const open = of(api, target("a/t", { to: "a/api", from: ["a/web"], rules: ["HTTPRouteGroup g"] }), group);
+    const status = (...headers: (readonly [string, string])[]) => {
+      const found = ask(open, "a/web", "a/api", "GET /buy/a", headers);
+      return found.answer ?? found.verdict;
+    };
+    expect(status()).toBe("allowed");
+    expect(status(["upgrade", "h2c"], ["connection", "upgrade"])).toBe("allowed");
+    expect(status(["upgrade", "foo"], ["connection", "upgrade"])).toBe(403);
+    expect(status(["connection", "x-forwarded-for"])).toBe(400);
+    expect(status(["content-length", "a"])).toBe(400);
+    expect(status(["x-forwarded-proto", ""])).toBe(404);
+    expect(status(["transfer-encoding", "gzip"])).toBe(501);
   });
 
   test.each([

@@ -242,7 +242,7 @@ describe("what cannot be told", () => {
     expect(said(never("web/thief", "shop/dns"), dns)).toMatch(/^unknown: port 53 of Service shop\/dns is UDP's/);
   });
   test("a match on what Envoy makes or takes away itself", () => {
-    for (const name of [":scheme", "referer", "connection"]) {
+    for (const name of [":scheme", "referer", "connection", "x-envoy-retry-on", "expect", "content-length"]) {
       const odd = routeGroup("shop/odd", [{ name: "o", headers: [{ name, regex: "a" }] }]);
       const rule = lets("shop/store", ["web/thief"], ["HTTPRouteGroup odd"]);
       expect(said(never("web/thief", "shop/store"), odd, rule), name).toMatch(/^unknown: a match is about the header/);
