@@ -5,10 +5,16 @@ import type { Language, Languages } from "../language/languages.ts";
 import { localName, namespaceOf, serviceHosts, type Identity } from "../world/names.ts";
 import type { Destination, Way } from "./ways.ts";
 
+/** What an authority consists of, in a bracket expression (RFC 3986); sidecars answer all else with 400. */
+const CHARACTERS = "!$%&'()*+,;=\\-0-9A-Z_a-z~@\\[";
+export const AUTHORITIES = `[${CHARACTERS}.:\\]]+`;
+/** Whatever follows a name's colon counts as the port. A dot at the end is taken off, so none arrives. */
+const ANY_PORT = `(?::(?:[${CHARACTERS}.]*[${CHARACTERS}])?)?`;
+
 /** In any case of letters, with any port or none: routes are found without looking at it. A headless Service's pods have any name before its own. */
 export function authoritiesOf(languages: Languages, client: Identity, way: Way, to: Destination): Language {
   const names = namesOf(client, way, to).map(escaped).join("|");
-  return languages.regex(`(?i:${to.kind === "pod" ? "[!-9;-~]+\\." : ""}(?:${names}))(?::[0-9]*)?`);
+  return languages.regex(`(?i:${to.kind === "pod" ? "[!-9;-~]+\\." : ""}(?:${names}))${ANY_PORT}`);
 }
 
 /** As a client would write them, the plainest first. */

@@ -3,6 +3,7 @@
  * from another. Knows what the parts of a request can be, and nothing of sets or rules.
  */
 import type { Language, Languages } from "../language/languages.ts";
+import { AUTHORITIES } from "./authority.ts";
 import { NORMAL_PATHS } from "./normal-path.ts";
 
 /** What a box asks of one header. */
@@ -40,8 +41,6 @@ const ALWAYS: ReadonlySet<string> = new Set([AUTHORITY, "x-forwarded-proto", "x-
 const METHODS = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
 /** RFC 9110's field-value: codecs take blanks off its ends. */
 const VALUES = "(?:[!-~\\x80-\\xff](?:[\\t -~\\x80-\\xff]*[!-~\\x80-\\xff])?)?";
-/** What an authority consists of. Which ones reach a Service is said by whoever asks. */
-const AUTHORITIES = "[!-~]+";
 
 export class Boxes {
   readonly languages: Languages;
@@ -57,6 +56,7 @@ export class Boxes {
     this.languages = languages;
     this.paths = pathsOf(languages);
     this.methods = languages.difference(languages.regex(METHODS), languages.literal("CONNECT"));
+    // Which ones reach a Service is said by whoever asks.
     this.authorities = languages.regex(AUTHORITIES);
     this.#values = languages.regex(VALUES);
   }

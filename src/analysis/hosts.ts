@@ -17,7 +17,8 @@ const indexed = new WeakMap<Mesh, Map<string, ReadonlyMap<string, Named>>>();
 
 /** Undefined when no Service that the client knows on this port is called so. */
 export function named(mesh: Mesh, identity: Identity, port: number, authority: string): Named | undefined {
-  const host = authority.replace(/:\d*$/, "").toLowerCase();
+  // Whatever stands behind the last colon counts as the port, unless it is inside of an IPv6 address.
+  const host = authority.replace(/:[^:\]]*$/, "").toLowerCase();
   const hosts = hostsOf(mesh, identity, port);
   const exact = hosts.get(host);
   if (exact) return exact;

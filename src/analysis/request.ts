@@ -5,6 +5,7 @@
 import { asBytes } from "../lib/bytes.ts";
 import { matcher } from "../language/matcher.ts";
 import type { HTTPMatch } from "../world/types.ts";
+import { AUTHORITIES } from "./authority.ts";
 import { isUnfit, pass, sentOn, type Headers, type Unfit } from "./headers.ts";
 import { normalPath, withoutQuery } from "./normal-path.ts";
 
@@ -43,8 +44,7 @@ export const authorityOf = ({ headers }: Request): string | undefined =>
 /** Without a dot at the end of the name, which each sidecar takes off. */
 export const withoutDot = (authority: string): string => authority.replace(/\.(:[^.]*)?$/, "$1");
 
-/** What an authority consists of (RFC 3986); sidecars answer all else with 400. */
-const AUTHORITY = /^[!$-.0-;=@-[\]_a-z~]*$/;
+const AUTHORITY = new RegExp(`^(?:${AUTHORITIES})?$`);
 
 /** What sidecars see of a request to this authority, or why they answer it themselves, whatever the policies say. */
 export function passageOf(request: Request, authority: string): Passage | Unfit {

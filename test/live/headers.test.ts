@@ -19,7 +19,6 @@ import { memoryStore } from "../unit/ca/support.ts";
 const BASE = 20_000 + (process.pid % 1_000) * 10;
 const PORT = BASE;
 const OWN = { outbound: BASE + 3, app: BASE + 4 };
-const CALLER = "127.10.255.1";
 
 type Header = readonly [name: string, value: string];
 /** Asked of a rule, and of a split's match, about one header. */
@@ -220,8 +219,8 @@ afterAll(async () => {
 });
 
 /** `200 127.…` with the pod's address, or a status. */
-function send(ip: string, host: string, { method, path, headers }: Request): Promise<string> {
-  const socket = fleet.dial(CALLER, { ip, port: PORT });
+function send(from: string, ip: string, host: string, { method, path, headers }: Request): Promise<string> {
+  const socket = fleet.dial(from, { ip, port: PORT });
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   socket.write(`${method} ${path} HTTP/1.1\r\nhost: ${host}\r\n${lines}\r\n`, "latin1");
   // Some promise a body.
@@ -243,15 +242,21 @@ function send(ip: string, host: string, { method, path, headers }: Request): Pro
   });
 }
 
+let meshes = 0;
+
 /** What `why` and Envoy say, where they differ. */
 async function compared(
   probes: readonly Probe[],
   asked: (i: number) => readonly { readonly to: string; readonly host?: string; readonly request: Request }[],
 ): Promise<string[]> {
-  const world = worldOf({ objects: objects(probes) }, { pods: "127.20.0.0/16", services: "127.21.0.0/16" });
+  // Listeners of the mesh before may still be draining.
+  const net = 20 + 2 * meshes++;
+  const caller = `127.${net}.255.1`;
+  const subnets = { pods: `127.${net}.0.0/16`, services: `127.${net + 1}.0.0/16` };
+  const world = worldOf({ objects: objects(probes) }, subnets);
   const { mesh, problems } = compile(world);
   expect(problems).toEqual([]);
-  await fleet.become([{ id: "headers", world, mesh, clients: new Map([[account("a/web"), CALLER]]) }]);
+  await fleet.become([{ id: `w${net}`, world, mesh, clients: new Map([[account("a/web"), caller]]) }]);
   const podIp = (name: string) => world.tables.Pod.get("a")?.get(`${name}-0`)?.ips[0] ?? "";
   const different: string[] = [];
   for (const i of probes.keys())
@@ -270,7 +275,7 @@ async function compared(
           ? `200 ${podIp(String(share?.service).replace("a/", ""))}`
           : String(found.answer ?? found.verdict);
       const ip = world.tables.Service.get("a")?.get(to)?.clusterIPs[0] ?? "";
-      const real = await send(ip, host ?? `${to}.a:${PORT}`, request);
+      const real = await send(caller, ip, host ?? `${to}.a:${PORT}`, request);
       if (real !== says)
         different.push(`${to} ${host ?? ""} ${JSON.stringify([probes[i], request])}: Envoy ${real}, why ${says}`);
     }
@@ -285,5 +290,25 @@ test("row 13: headers that sidecars take away, change or add are looked at as En
       { to: "root", request: { method, path: `/s${i}`, headers } },
     ];
   });
+  expect(different).toEqual([]);
+});
+
+test("row 13: whatever stands behind an authority's last colon counts as its port", async () => {
+  const characters = Array.from({ length: 94 }, (_, i) => `one.a:${String.fromCharCode(33 + i)}`);
+  const hosts = [
+    ...characters,
+    ...words("one.a: one.a:99999 one.a:80:80 one.a.:abc one.a:80. one.a:80.. one.a..:80 one.a.: ONE.A:x one.a:a]b"),
+    ...words("one.a:a[b [::1]:x u@one.a:80 one.a.svc.cluster.local.:x one.a"),
+  ];
+  // As the server sees it, and as the client does.
+  const patterns = [".*", ".*:80", ".*:80\\.", ".*\\.:.*", ".*:abc"];
+  const different = await compared(
+    patterns.map((pattern) => probe(["host", pattern], [])),
+    (i) =>
+      hosts.flatMap((host) => [
+        { to: "one", host, request: { method: "GET", path: `/${i}`, headers: [] } },
+        { to: "root", host: host.replace(/^one/i, "root"), request: { method: "GET", path: `/s${i}`, headers: [] } },
+      ]),
+  );
   expect(different).toEqual([]);
 });

@@ -286,7 +286,15 @@ describe("denied", () => {
   test("by an authority that names no Service that the caller knows; by one that names another Service it is that one's call", () => {
     const ground = of(api, app("a/shop"), group, web);
     const host = (name: string) => ask(ground, "a/web", "a/shop", "GET /buy/a", [["Host", name]]);
-    expect(host("API.a.svc:81")).toMatchObject({ verdict: "allowed", redirected: "a/api" });
+    for (const name of ["API.a.svc:81", "api.a:abc", "api.a.:", "api.a:80..", "api.a:a[b"])
+      expect(host(name), name).toMatchObject({ verdict: "allowed", redirected: "a/api" });
+    for (const name of ["api.a:1:", "api.a:]", "api.a..:80", "u@api.a"])
+      expect(ask(ground, "a/web", "a/api", "GET /buy/a", [["host", name]]), name).toMatchObject({
+        stop: { reason: "unknown-host" },
+        answer: 403,
+      });
+    for (const name of ["api.a:/", "api.a:é"])
+      expect(host(name), name).toMatchObject({ verdict: "denied", answer: 400 });
     expect(ask(ground, "a/web", "a/api", "GET /buy/a", [["host", "nobody"]])).toMatchObject({
       verdict: "denied",
       stop: { reason: "unknown-host" },
