@@ -1,8 +1,9 @@
 /**
  * `heddle why`: whether one call, or each of many, is allowed, and by what. Loads a mesh, asks `analysis/`, prints.
  */
-import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { styleText } from "node:util";
 import { callOf, wordsOf, type Words } from "./call.ts";
 import { EXIT, UserError } from "./errors.ts";
@@ -65,7 +66,7 @@ async function whyMany(view: View, file: string, json: boolean): Promise<number>
     await print(out.join(""));
     out = [];
   };
-  for await (const line of createInterface({ input: file === "-" ? process.stdin : createReadStream(file) })) {
+  for await (const line of createInterface({ input: file === "-" ? process.stdin : await opened(file) })) {
     number++;
     if (/^\s*(#.*)?$/.test(line)) continue;
     let code: number;
@@ -85,6 +86,21 @@ async function whyMany(view: View, file: string, json: boolean): Promise<number>
   }
   await flush();
   return worst;
+}
+
+/** Throws a `UserError` that names the file and says what is expected. */
+async function opened(file: string): Promise<Readable> {
+  const unreadable = (why: string) =>
+    new UserError(
+      `--calls ${file === "" ? '""' : file}: ${why}. Give a file with a call on each line, as FROM TO [METHOD PATH] [-H 'name: value']; manifests are named by -f.`,
+      WHY.unknown,
+    );
+  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
+    throw unreadable(error.code === "ENOENT" ? "there is no such file" : `it cannot be read (${error.code})`);
+  });
+  if (!(await handle.stat()).isDirectory()) return handle.createReadStream();
+  await handle.close();
+  throw unreadable("this is a folder");
 }
 
 /** Finding a line in a large file takes longer than the whole answer: once for each field. */

@@ -177,6 +177,19 @@ describe("the command", () => {
       "give none on the command line",
     );
   });
+
+  test("--calls with a folder or no such file says what it wants", async () => {
+    for (const [path, why] of [
+      [made.dir, "this is a folder"],
+      [`${made.dir}/none`, "there is no such file"],
+    ] as const) {
+      const { code, err } = await heddle("why", "--calls", path, "-f", made.dir);
+      expect(err).toBe(
+        `heddle: --calls ${path}: ${why}. Give a file with a call on each line, as FROM TO [METHOD PATH] [-H 'name: value']; manifests are named by -f.\n`,
+      );
+      expect(code).toBe(2);
+    }
+  });
 });
 
 test("a world that went over a socket as JSON is the same to every question", () => {
