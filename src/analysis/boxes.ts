@@ -35,7 +35,7 @@ export class RequestsTooMany extends Error {
 export const REQUEST_LIMITS = { boxes: 2_000, pieces: 200_000 } as const;
 
 export const AUTHORITY = ":authority";
-/** Headers that a server always sees: sidecars add the last two where a client sends none. */
+/** Headers that a server always sees, and never empty: sidecars add the last two where a client sends none. */
 const ALWAYS: ReadonlySet<string> = new Set([AUTHORITY, "x-forwarded-proto", "x-request-id"]);
 /** RFC 9110's token. CONNECT makes no request that has a path. */
 const METHODS = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
@@ -48,6 +48,7 @@ export class Boxes {
   readonly methods: Language;
   readonly authorities: Language;
   readonly #values: Language;
+  readonly #some: Language;
   readonly #boxes = new Map<string, Box>();
   readonly #ids = new Map<Box, number>();
   #pieces = 0;
@@ -59,6 +60,7 @@ export class Boxes {
     // Which ones reach a Service is said by whoever asks.
     this.authorities = languages.regex(AUTHORITIES);
     this.#values = languages.regex(VALUES);
+    this.#some = languages.difference(this.#values, languages.literal(""));
   }
 
   /** An operation begins: its pieces are counted from here. */
@@ -72,7 +74,7 @@ export class Boxes {
 
   /** What the header can be at all. */
   valuesOf(name: string): Language {
-    return name === AUTHORITY ? this.authorities : this.#values;
+    return name === AUTHORITY ? this.authorities : ALWAYS.has(name) ? this.#some : this.#values;
   }
 
   /** Interned; undefined when no request is in it. */
