@@ -1,7 +1,8 @@
 /**
- * Whose token a proxy shows: asks the API server once for each token, remembers the answer until shortly before the token ends, and holds
- * the token against the pod that it is bound to. Keeps no token, only its hash.
+ * Whose token a proxy shows: asks the API server once for each token, remembers the answer for a minute, and holds the token against the
+ * pod that it is bound to. Anybody may show tokens, so questions are few at a time. Keeps no token, only its hash.
  */
+import { Gate } from "../ca/gate.ts";
 import { hash } from "../lib/hash.ts";
 import type { TokenVerdict } from "../sources/kubernetes/client.ts";
 import { identity, namespaceOf, type Identity } from "../world/names.ts";
@@ -23,11 +24,19 @@ export interface TokenOptions {
   readonly now?: () => number;
   /** Answers that are remembered at most. */
   readonly capacity?: number;
+  /** Questions to the API server at a time. */
+  readonly concurrent?: number;
+  /** Questions that wait in line; who shows another token is told to come again. */
+  readonly waiting?: number;
 }
 
 export type TokenAnswer =
   | { readonly proxy: { readonly id: string; readonly identity: Identity }; readonly until: Date }
-  | { readonly refused: string };
+  | Refused;
+
+interface Refused {
+  readonly refused: string;
+}
 
 interface Known {
   readonly account: Identity;
@@ -48,12 +57,19 @@ const SERVICE_ACCOUNT = /^system:serviceaccount:([^:]+):([^:]+)$/;
 export class Tokens {
   readonly #options: Required<TokenOptions>;
   readonly #known = new Map<string, Known>();
+  /** Questions that have no answer yet. */
+  readonly #asking = new Map<string, Promise<Known | Refused>>();
+  readonly #gate: Gate;
 
   constructor(options: TokenOptions) {
-    this.#options = { now: Date.now, capacity: 20_000, ...options };
+    this.#options = { now: Date.now, capacity: 20_000, concurrent: 32, waiting: 5_000, ...options };
+    this.#gate = new Gate(this.#options.concurrent);
   }
 
-  /** Reads `authorization: Bearer …`. The sentence of a refusal holds no part of the token. */
+  /**
+   * Reads `authorization: Bearer …`. The sentence of a refusal holds no part of the token. The signal is that of the whole server: it ends
+   * a question for all who wait for its answer.
+   */
   async authenticate(authorization: string | undefined, signal: AbortSignal): Promise<TokenAnswer> {
     const token = /^Bearer ([\w.~+/=-]{1,16384})$/.exec(authorization ?? "")?.[1];
     if (token === undefined) return { refused: "no token was shown (header authorization, Bearer)" };
@@ -63,10 +79,9 @@ export class Tokens {
     const proxyNow = ({ account, pod }: Known) => proxyOf(namespaceOf(account), pod);
     if (!known || known.askAgain <= now() || known.until <= now() || known.proxy !== proxyNow(known)?.id) {
       this.#known.delete(key);
-      const asked = await this.#ask(token, signal);
+      const asked = await this.#question(key, token, signal);
       if ("refused" in asked) return asked;
       known = asked;
-      this.#remember(key, known);
     }
     const proxy = proxyNow(known);
     if (!proxy)
@@ -78,7 +93,26 @@ export class Tokens {
     return { proxy, until: new Date(known.until) };
   }
 
-  async #ask(token: string, signal: AbortSignal): Promise<Known | { refused: string }> {
+  /** Of those who show the same token at the same time, one asks. */
+  async #question(key: string, token: string, signal: AbortSignal): Promise<Known | Refused> {
+    const open = this.#asking.get(key);
+    if (open) return open;
+    const until = endOf(token, this.#options.now());
+    if (typeof until !== "number") return until;
+    if (this.#gate.waiting >= this.#options.waiting)
+      return { refused: "too many tokens wait for the API server's word; come again" };
+    const asked = this.#gate
+      .run(() => this.#ask(token, until, signal), signal)
+      .then((answer) => {
+        if (!("refused" in answer)) this.#remember(key, answer);
+        return answer;
+      })
+      .finally(() => this.#asking.delete(key));
+    this.#asking.set(key, asked);
+    return asked;
+  }
+
+  async #ask(token: string, until: number, signal: AbortSignal): Promise<Known | Refused> {
     const verdict = await this.#options.reviewer.reviewToken(token, [AUDIENCE], signal);
     if (!verdict.authenticated) return { refused: `the API server does not accept the token (${verdict.error})` };
     if (!verdict.audiences.includes(AUDIENCE)) return { refused: `the token is not meant for ${AUDIENCE}` };
@@ -92,7 +126,7 @@ export class Tokens {
       account: of,
       pod,
       proxy: this.#options.proxyOf(namespaceOf(of), pod)?.id,
-      until: expiry(token, now),
+      until,
       askAgain: now + BELIEVED,
     };
   }
@@ -106,12 +140,26 @@ export class Tokens {
   }
 }
 
-/** When the token says that it ends. It was verified by the API server; a claim that cannot be read ends at once after it was believed. */
-function expiry(token: string, now: number): number {
+/**
+ * When the token says that it ends, or why nobody need ask about it. Nothing is verified here: whoever passes is held against the API
+ * server's word.
+ */
+function endOf(token: string, now: number): number | Refused {
+  const [, payload, signature, ...more] = token.split(".");
+  const claims = payload && signature && more.length === 0 ? claimsOf(payload) : undefined;
+  if (!claims) return { refused: "the token is no JWT" };
+  const { aud, exp } = claims;
+  if (!(Array.isArray(aud) ? aud : [aud]).includes(AUDIENCE))
+    return { refused: `the token is not meant for ${AUDIENCE}` };
+  if (typeof exp !== "number") return { refused: "the token does not say when it ends" };
+  return exp * 1000 > now ? exp * 1000 : { refused: "the token has expired" };
+}
+
+function claimsOf(payload: string): { readonly aud?: unknown; readonly exp?: unknown } | undefined {
   try {
-    const claims = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as { exp?: unknown };
-    return typeof claims.exp === "number" ? claims.exp * 1000 : now + BELIEVED;
+    const claims: unknown = JSON.parse(Buffer.from(payload, "base64url").toString());
+    return typeof claims === "object" && claims !== null ? claims : undefined;
   } catch {
-    return now + BELIEVED;
+    return undefined;
   }
 }

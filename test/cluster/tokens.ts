@@ -115,15 +115,15 @@ export function tokens(open: () => Market): void {
       const cases: readonly (readonly [what: string, proof: Partial<Dial>, said: RegExp])[] = [
         ["no token", {}, /no token was shown/],
         ["a password", { authorization: "Basic Zm9vOmJhcg==" }, /no token was shown/],
-        ["garbage", bearer("not.a.token"), /the API server does not accept the token/],
+        ["garbage", bearer("not.a.token"), /the token is no JWT/],
         ["a long one", bearer("a".repeat(20_000)), /no token was shown/],
-        ["another audience", bearer(await ofGhost("elsewhere")), /does not accept the token|not meant for heddle/],
+        ["another audience", bearer(await ofGhost("elsewhere")), /the token is not meant for heddle/],
         [
           "the API server's audience",
           bearer(await ofGhost(`https://kubernetes.default.svc.${DOMAIN}`)),
-          /does not accept|not meant/,
+          /the token is not meant for heddle/,
         ],
-        ["of a deleted pod", bearer(deleted), /does not accept the token/],
+        ["of a deleted pod", bearer(deleted), /the API server does not accept the token/],
         ["bound to no pod", bearer(await token("heddle")), /is not bound to a pod/],
         [
           "of a pod without sidecar",
@@ -138,10 +138,10 @@ export function tokens(open: () => Market): void {
         [
           "expired",
           bearer(forged(good, () => ({ iat: now - 7200, nbf: now - 7200, exp: now - 3600 }))),
-          /does not accept the token/,
+          /the token has expired/,
         ],
-        ["of another cluster", bearer(forged(good, () => ({}), other)), /does not accept the token/],
-        ["with another account written into it", bearer(forged(good, ofStore)), /does not accept/],
+        ["of another cluster", bearer(forged(good, () => ({}), other)), /the API server does not accept the token/],
+        ["with another account written into it", bearer(forged(good, ofStore)), /the API server does not accept/],
       ];
       let last: Outcome | undefined;
       const served = async () => ([last] = await dial(15129, bearer(good)))[0]?.served;
