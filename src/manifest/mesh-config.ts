@@ -196,15 +196,27 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
     case "ranges":
     case "interfaces":
     case "ports": {
-      const list = reader.list(value, path, then, LIMITS.entries);
-      return list?.flatMap((entry, i) => readEntry(reader, entry, type, at(path, i)) ?? []);
+      const whole = path === INCLUSION;
+      const list = reader.list(value, path, whole ? CAPTURED : then, LIMITS.entries, !whole);
+      const read = list?.flatMap((entry, i) => readEntry(reader, entry, type, at(path, i), whole) ?? []);
+      return whole && read?.length !== list?.length ? undefined : read;
     }
   }
 }
 
+/** What is not in this list goes around the sidecar, so one that lost an entry would open a way: it holds whole or not at all. */
+const INCLUSION = "spec.traffic.outboundIPRangeInclusionList";
+const CAPTURED = "the whole list is not used and sidecars take all traffic that leaves";
+
 /** The injector refuses every pod over an entry that no rule can hold, so none such gets through here. */
-function readEntry(reader: Reader, entry: unknown, type: Type, path: string): string | number | undefined {
-  const then = "it is not used";
+function readEntry(
+  reader: Reader,
+  entry: unknown,
+  type: Type,
+  path: string,
+  whole: boolean,
+): string | number | undefined {
+  const then = whole ? CAPTURED : "it is not used";
   if (type === "ports") return reader.port(entry, path, then);
   const text = reader.string(entry, path, then);
   if (text === undefined) return undefined;

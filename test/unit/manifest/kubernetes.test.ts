@@ -242,7 +242,7 @@ describe("MeshConfig", () => {
 
   test("hole: an IP range or interface that no rule can hold is left out, and the pods of the mesh go on being injected", () => {
     const decoded = mesh(
-      '{traffic: {networkInterfaceExclusionList: [eth1, verylonginterfacename0, "-F", 5, net1], outboundIPRangeExclusionList: [10.0.0.0, 10.0.0.0/8, "fd00::/129"], outboundIPRangeInclusionList: ["$(reboot)/8", "fd00::/8"]}}',
+      '{traffic: {networkInterfaceExclusionList: [eth1, verylonginterfacename0, "-F", 5, net1], outboundIPRangeExclusionList: [10.0.0.0, 10.0.0.0/8, "fd00::/129"], outboundIPRangeInclusionList: ["fd00::/8"]}}',
     );
     expect(said(decoded).sort()).toEqual([
       "bad-field spec.traffic.networkInterfaceExclusionList[1]",
@@ -250,7 +250,6 @@ describe("MeshConfig", () => {
       "bad-field spec.traffic.networkInterfaceExclusionList[3]",
       "bad-field spec.traffic.outboundIPRangeExclusionList[0]",
       "bad-field spec.traffic.outboundIPRangeExclusionList[2]",
-      "bad-field spec.traffic.outboundIPRangeInclusionList[0]",
     ]);
     const { sidecar } = value(decoded) as Settings;
     expect(sidecar).toMatchObject({
@@ -259,6 +258,22 @@ describe("MeshConfig", () => {
       outboundIPRangeInclusions: ["fd00::/8"],
     });
     for (const family of ["ipv4", "ipv6"] as const) expect(iptablesRules(sidecar, family)).toContain("-i net1 ");
+  });
+
+  test.each([
+    ["no range", '["$(reboot)/8", "fd00::/8"]', "[0]"],
+    ["no text", "[10.0.0.0/8, 5]", "[1]"],
+    ["too many", JSON.stringify(Array.from({ length: 10_001 }, () => "10.0.0.0/8")), ""],
+    ["no list", "10.0.0.0/8", ""],
+  ])("hole: a list of the only ranges that are captured, with %s in it, captures everything", (_name, list, at) => {
+    const decoded = mesh(`{traffic: {outboundIPRangeInclusionList: ${list}, outboundPortExclusionList: [22]}}`);
+    const [problem, ...more] = decoded.problems;
+    expect(more).toEqual([]);
+    expect(problem?.path).toBe(`spec.traffic.outboundIPRangeInclusionList${at}`);
+    if (at !== "") expect(problem?.message).toContain("the whole list is not used and sidecars take all traffic");
+    const { sidecar } = value(decoded) as Settings;
+    expect(sidecar.outboundIPRangeInclusions).toEqual([]);
+    expect(sidecar.outboundPortExclusions).toEqual([22]);
   });
 
   test("what is wrong keeps its default, and defaults open nothing", () => {
