@@ -2,7 +2,7 @@
  * Meshes that run, as views: the control plane's own world on this machine, or the objects of a cluster.
  */
 import { Decoder } from "../manifest/decode.ts";
-import { KINDS } from "../manifest/kinds.ts";
+import { isSetting, KINDS } from "../manifest/kinds.ts";
 import { Compiler } from "../policy/compile.ts";
 import type { Change, ObjectRef, Problem, Workload } from "../world/types.ts";
 import { apply, EMPTY_WORLD, KINDS as WORLD_KINDS, type World } from "../world/world.ts";
@@ -56,7 +56,7 @@ export async function loadCluster(context: Context, meshName: string | undefined
   const { api } = cluster;
   const { namespace: controlPlane } = await findClusterMesh(api, context.settings, meshName);
   const lists = await Promise.all(
-    KINDS.map(({ kind }) => listKind(api, kind, kind === "MeshConfig" ? controlPlane : undefined)),
+    KINDS.map((entry) => listKind(api, entry.kind, isSetting(entry) ? controlPlane : undefined)),
   );
   const decoder = new Decoder();
   const versions = new Map<string, string>();

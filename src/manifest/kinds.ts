@@ -45,6 +45,15 @@ const entry = <K extends Kind>(
   namespaced = true,
 ): KindEntry<K> => ({ kind, group, versions, plural, namespaced, decode });
 
+function notServed(reader: Reader): undefined {
+  const { kind } = reader.ref;
+  reader.report(
+    "without-effect",
+    "kind",
+    `${kind} is a kind of OSM's that this version does not serve, so this object has no effect; it may stay, or be removed.`,
+  );
+}
+
 const ALPHA = ["v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"] as const;
 
 /** Every kind that is read. */
@@ -59,7 +68,15 @@ export const KINDS = [
   entry("UDPRoute", "specs.smi-spec.io", ALPHA, "udproutes", udpRoute),
   entry("TrafficSplit", "split.smi-spec.io", ALPHA, "trafficsplits", trafficSplit),
   entry("MeshConfig", "config.openservicemesh.io", ALPHA.slice(0, 3), "meshconfigs", meshConfig),
+  entry("MeshRootCertificate", "config.openservicemesh.io", ["v1alpha2"], "meshrootcertificates", notServed),
+  entry("Egress", "policy.openservicemesh.io", ["v1alpha1"], "egresses", notServed),
+  entry("IngressBackend", "policy.openservicemesh.io", ["v1alpha1"], "ingressbackends", notServed),
+  entry("Retry", "policy.openservicemesh.io", ["v1alpha1"], "retries", notServed),
+  entry("UpstreamTrafficSetting", "policy.openservicemesh.io", ["v1alpha1"], "upstreamtrafficsettings", notServed),
 ] as const;
+
+/** Settings of a mesh: they count in its control plane's namespace alone. */
+export const isSetting = ({ group }: Pick<KindEntry, "group">): boolean => group === "config.openservicemesh.io";
 
 /** Kubernetes' own kinds have a status of their own, or none. */
 export const isPolicy = ({ group }: Pick<KindEntry, "group">): boolean => group !== "" && !group.endsWith(".k8s.io");

@@ -2,7 +2,7 @@
  * Which objects have a status, and what it is about: every policy object of the mesh's namespaces, also those of which nothing can be
  * used. Pure; writes nothing.
  */
-import { isPolicy, KINDS } from "../manifest/kinds.ts";
+import { isPolicy, isSetting, KINDS } from "../manifest/kinds.ts";
 import type { Kind, Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import type { Subject } from "./status-writer.ts";
@@ -30,7 +30,7 @@ export function subjectsOf(
     const wrong = Map.groupBy(ofKind.get(kind) ?? [], ({ object }) => keyOf(object.namespace, object.name));
     const subjects: Subject[] = [];
     for (const [namespace, objects] of world.tables[kind]) {
-      if (!isSeen(world, kind, namespace)) continue;
+      if (!isSeen(world, entry, namespace)) continue;
       for (const name of objects.keys()) {
         const own = wrong.get(keyOf(namespace, name)) ?? [];
         const generation = generationOf(kind, namespace, name);
@@ -42,7 +42,7 @@ export function subjectsOf(
       const [first] = own;
       if (!first) continue;
       const { namespace, name } = first.object;
-      if (name === "" || world.tables[kind].get(namespace)?.has(name) || !isSeen(world, kind, namespace)) continue;
+      if (name === "" || world.tables[kind].get(namespace)?.has(name) || !isSeen(world, entry, namespace)) continue;
       const generation = generationOf(kind, namespace, name);
       subjects.push({ kind, resource, namespace, name, generation, problems: own, state: "unusable" });
     }
@@ -52,6 +52,6 @@ export function subjectsOf(
 
 const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
 
-/** Policies count in the mesh's namespaces. MeshConfig lies in the control plane's, and its source reads no other. */
-const isSeen = (world: World, kind: Kind, namespace: string): boolean =>
-  kind === "MeshConfig" || world.tables.Namespace.get("")?.get(namespace)?.monitored === true;
+/** Policies count in the mesh's namespaces. Settings lie in the control plane's, and their source reads no other. */
+const isSeen = (world: World, entry: (typeof KINDS)[number], namespace: string): boolean =>
+  isSetting(entry) || world.tables.Namespace.get("")?.get(namespace)?.monitored === true;

@@ -15,7 +15,11 @@ export type Kind =
   | "TCPRoute"
   | "UDPRoute"
   | "TrafficSplit"
-  | "MeshConfig";
+  | "MeshConfig"
+  | NotServed;
+
+/** OSM's kinds that have no effect yet. They are read so that each of their objects says so. */
+export type NotServed = "MeshRootCertificate" | "Egress" | "IngressBackend" | "Retry" | "UpstreamTrafficSetting";
 
 /** Which object: enough to find it again, in a folder or in a cluster. Cluster-wide objects have namespace "". */
 export interface ObjectRef {
@@ -55,7 +59,7 @@ export const PROBLEM_CODES = {
   "bad-field": "a field has a wrong type or value",
   "unknown-field": "a field that the kind does not have",
   "missing-field": "a required field is missing",
-  "without-effect": "a setting of OSM's that has no effect yet",
+  "without-effect": "an object or setting of OSM's that has no effect yet",
   // workloads
   "no-endpoints": "a Service that selects no pod",
   "no-image-mapping": "an image that has no local command",
@@ -311,7 +315,7 @@ export const DEFAULT_SETTINGS: Settings = Object.freeze({
 export type Table<T> = ReadonlyMap<string, ReadonlyMap<string, T>>;
 
 /** The decoded object of each kind. */
-export interface ObjectOf {
+export interface ObjectOf extends Readonly<Record<NotServed, never>> {
   readonly Namespace: Namespace;
   readonly Service: Service;
   readonly Pod: Pod;

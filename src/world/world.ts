@@ -29,6 +29,11 @@ export const KINDS: readonly Kind[] = [
   "UDPRoute",
   "TrafficSplit",
   "MeshConfig",
+  "MeshRootCertificate",
+  "Egress",
+  "IngressBackend",
+  "Retry",
+  "UpstreamTrafficSetting",
 ];
 
 export const EMPTY_WORLD: World = Object.freeze({

@@ -36,6 +36,15 @@ const tcpRoute: Raw = {
   metadata: { name: "any", namespace: SHOP },
   spec: {},
 };
+const ingress: Raw = {
+  apiVersion: "policy.openservicemesh.io/v1alpha1",
+  kind: "IngressBackend",
+  metadata: { name: "from-outside", namespace: SHOP },
+  spec: {
+    backends: [{ name: "web", port: { number: 8080, protocol: "http" } }],
+    sources: [{ kind: "Service", name: "ingress", namespace: "ingress" }],
+  },
+};
 const named = (name: string, route: string): Raw => ({
   ...target("thief"),
   metadata: { name, namespace: SHOP },
@@ -48,6 +57,7 @@ export function statuses(open: () => Market): void {
     beforeAll(async () => {
       shop = open();
       await shop.kubectlApply(tcpRoute);
+      await shop.kubectlApply(ingress);
     });
 
     /** All policy objects of the mesh, of the kinds that the cluster has. */
@@ -98,6 +108,14 @@ export function statuses(open: () => Market): void {
           expect(observedGeneration, what).toBe(metadata.generation);
         }
       }
+    });
+
+    test("difference 13: an object of a kind of OSM's that is not served says that it has no effect", async () => {
+      const found = (await policies()).find(({ kind }) => kind === "IngressBackend");
+      expect(
+        (found?.status?.conditions ?? []).map(({ type, status, reason }) => `${type} ${status} ${reason}`),
+      ).toEqual(["Accepted False WithoutEffect", "Programmed False Unusable"]);
+      expect((await events("from-outside")).map(({ reason }) => reason)).toEqual(["WithoutEffect"]);
     });
 
     test("a MeshConfig that somebody deletes comes back as the chart's values say", async () => {

@@ -2,7 +2,7 @@
  * The part of a cluster that decides about one pod, read once and compiled by the same code as in the controller.
  */
 import { Decoder } from "../../manifest/decode.ts";
-import { KINDS } from "../../manifest/kinds.ts";
+import { isSetting, KINDS } from "../../manifest/kinds.ts";
 import { Compiler } from "../../policy/compile.ts";
 import type { Mesh } from "../../policy/ir.ts";
 import { isNotFound } from "../../sources/kubernetes/errors.ts";
@@ -22,7 +22,7 @@ export interface Compilation {
 export async function worldOf(api: Api, namespace: string, controlPlane: string): Promise<Compilation> {
   const objects = await Promise.all(
     KINDS.map((entry) => {
-      const where = entry.kind === "MeshConfig" ? controlPlane : entry.namespaced ? namespace : undefined;
+      const where = isSetting(entry) ? controlPlane : entry.namespaced ? namespace : undefined;
       return listKind(api, entry.kind, where);
     }),
   );

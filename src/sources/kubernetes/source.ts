@@ -3,7 +3,7 @@
  */
 import { setImmediate as nextTurn } from "node:timers";
 import { Decoder } from "../../manifest/decode.ts";
-import { KINDS } from "../../manifest/kinds.ts";
+import { isSetting, KINDS } from "../../manifest/kinds.ts";
 import { realClock, type Clock } from "../../lib/settle.ts";
 import type { Log } from "../../telemetry/log.ts";
 import type { Change, Kind, Problem } from "../../world/types.ts";
@@ -23,7 +23,7 @@ export interface Scope {
   readonly selectors?: Partial<Readonly<Record<Kind, string>>>;
   /** Kinds that are read; all when absent. */
   readonly kinds?: readonly Kind[];
-  /** MeshConfig counts in this namespace alone, the control plane's; in every namespace when absent. */
+  /** Settings (MeshConfig) count in this namespace alone, the control plane's; in every namespace when absent. */
   readonly meshConfigNamespace?: string;
   /** Namespaces of another mesh are not in this one; those of any mesh are when absent. */
   readonly meshName?: string;
@@ -79,7 +79,7 @@ export class KubernetesSource {
     const waiting: Promise<void>[] = [];
     const kinds = this.#options.scope?.kinds;
     for (const entry of KINDS.filter(({ kind }) => kinds?.includes(kind) ?? true)) {
-      for (const selection of this.#selections(entry.kind, entry.namespaced)) {
+      for (const selection of this.#selections(entry)) {
         const holding = new Holding(entry, this.#decoder, {
           change: (change) => {
             this.#changes.push(change);
@@ -136,14 +136,14 @@ export class KubernetesSource {
     return seconds;
   }
 
-  #selections(kind: Kind, namespaced: boolean): Selection[] {
+  #selections(entry: (typeof KINDS)[number]): Selection[] {
     const { namespaces, selectors, meshConfigNamespace } = this.#options.scope ?? {};
-    const labelSelector = selectors?.[kind];
-    const own = kind === "MeshConfig" && meshConfigNamespace !== undefined ? [meshConfigNamespace] : namespaces;
+    const labelSelector = selectors?.[entry.kind];
+    const own = isSetting(entry) && meshConfigNamespace !== undefined ? [meshConfigNamespace] : namespaces;
     if (!own) return [{ labelSelector }];
     // A namespace is not in itself, but a role may name it.
     return own.map((name) =>
-      namespaced ? { namespace: name, labelSelector } : { fieldSelector: `metadata.name=${name}`, labelSelector },
+      entry.namespaced ? { namespace: name, labelSelector } : { fieldSelector: `metadata.name=${name}`, labelSelector },
     );
   }
 

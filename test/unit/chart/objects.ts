@@ -15,13 +15,10 @@ export const folder = (path: string): Manifest[] =>
     .flatMap((name) => loadAll(readFileSync(join(path, name), "utf8")) as (Manifest | null | undefined)[])
     .filter((each): each is Manifest => Boolean(each));
 
-/** Of kinds that are not read yet; see `KINDS` for the rest. */
-const PLURALS: Readonly<Record<string, string>> = { Egress: "egresses", Retry: "retries" };
-
 /** Where an object of SMI's or OSM's is POSTed. */
 export function collection({ apiVersion, kind, metadata }: Manifest): string {
   const { group, version } = splitApiVersion(apiVersion);
-  const plural = kindOf(group, kind)?.plural ?? PLURALS[kind] ?? `${kind.toLowerCase()}s`;
+  const plural = kindOf(group, kind)?.plural ?? `${kind.toLowerCase()}s`;
   return `/apis/${group}/${version}/namespaces/${metadata.namespace ?? "default"}/${plural}`;
 }
 

@@ -34,8 +34,13 @@ describe("any object", () => {
     const decoded = decode(
       `apiVersion: policy.openservicemesh.io/v1alpha1\nkind: IngressBackend\nmetadata: {name: x, namespace: ns}\nspec: ${spec}`,
     );
-    expect(said(decoded)).toEqual(["unknown-kind kind"]);
-    expect(decoded.changes).toEqual([]);
+    expect(said(decoded)).toEqual(["without-effect kind"]);
+    expect(decoded.problems[0]).toMatchObject({
+      severity: "error",
+      message:
+        "IngressBackend is a kind of OSM's that this version does not serve, so this object has no effect; it may stay, or be removed.",
+    });
+    expect(decoded.changes).toEqual([{ kind: "IngressBackend", namespace: "ns", name: "x", value: undefined }]);
   });
 
   test("a sentence says what is wrong, what follows and what to do", () => {

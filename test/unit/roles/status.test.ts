@@ -244,6 +244,11 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     target("out", "broken", {}),
     { apiVersion: "config.openservicemesh.io/v1alpha2", kind: "MeshConfig", metadata: { namespace: "sys", name: "c" } },
     { apiVersion: "specs.smi-spec.io/v1alpha4", kind: "UDPRoute", metadata: { namespace: "in", name: "u" } },
+    ...["in", "out"].map((namespace) => ({
+      apiVersion: "policy.openservicemesh.io/v1alpha1",
+      kind: "IngressBackend",
+      metadata: { namespace, name: "i" },
+    })),
   ].map((object) => decoder.decode(object));
   const world = apply(
     EMPTY_WORLD,
@@ -253,6 +258,7 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
   const served = new Map<Kind, string>([
     ["TrafficTarget", "v1alpha3"],
     ["MeshConfig", "v1alpha2"],
+    ["IngressBackend", "v1alpha1"],
   ]);
   const generationOf = (kind: Kind, namespace: string, name: string) => `${kind}${namespace}${name}`.length;
   const found = subjectsOf(world, problems, served, generationOf);
@@ -260,7 +266,8 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     "TrafficTarget in/good published",
     "TrafficTarget in/broken unusable",
     "MeshConfig sys/c published",
+    "IngressBackend in/i unusable",
   ]);
   expect(found[1]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
-  expect(found.map(({ generation }) => generation)).toEqual([19, 21, 14]);
+  expect(found.map(({ generation }) => generation)).toEqual([19, 21, 14, 17]);
 });

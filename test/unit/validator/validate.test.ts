@@ -278,10 +278,10 @@ test("others' objects are not ours to refuse", () => {
     ["example.com/v1", "TrafficTarget"],
   ] as const)
     expect(validate(EMPTY_WORLD, foreign(apiVersion, kind))).toEqual({ allowed: true, problems: [], warnings: [] });
-  // OSM's kinds that are not read here have no effect, and that is said.
+  // OSM's kinds that are not served here have no effect, and that is said.
   expect(validate(EMPTY_WORLD, foreign("policy.openservicemesh.io/v1alpha1", "Egress"))).toMatchObject({
     allowed: true,
-    warnings: [{ code: "unknown-kind" }],
+    warnings: [{ code: "without-effect" }],
   });
   expect(validate(EMPTY_WORLD, foreign("access.smi-spec.io/v9", "TrafficTarget"))).toMatchObject({
     allowed: true,
