@@ -151,8 +151,9 @@ class Guard {
   #byWay(from: Identity, to: ServicePort, one: GuardedPort): NewAccess | undefined {
     const requests = this.#requests;
     const now = this.#reached(this.#after, from, to, [one]);
-    const fresh = requests.difference(now.set, this.#reached(this.#before, from, to, this.#former(one)).set);
-    if (requests.isEmpty(fresh)) return undefined;
+    const old = this.#reached(this.#before, from, to, this.#former(one));
+    const fresh = requests.difference(now.set, old.set);
+    if (requests.isEmpty(fresh) && (old.connections || !now.connections)) return undefined;
     const request = now.hosts.length > 0 ? requests.witness(fresh, now.hosts) : undefined;
     return {
       from,
@@ -173,6 +174,7 @@ class Guard {
     const servers: Server[] = [];
     const hosts: string[] = [];
     let set = requests.none;
+    let connections = false;
     for (const way of found.kind === "ways" ? found.ways : []) {
       if (!way.known) continue;
       if (looksAtRequests(way)) hosts.push(...hostsOf(from, way, destination));
@@ -180,11 +182,14 @@ class Guard {
         for (const server of route?.backends.flatMap((b) => b.servers) ?? []) {
           if (!places.has(`${server.group} ${server.port}`)) continue;
           servers.push(server);
-          set = requests.union(set, requests.intersection(taken, letBy(requests, server, from)));
+          const lets = requests.intersection(taken, letBy(requests, server, from));
+          set = requests.union(set, lets);
+          const raw = way.port.protocol !== "http" && server.inbound?.protocol !== "http";
+          connections ||= raw && !requests.isEmpty(lets);
         }
       }
     }
-    return { set, hosts, servers };
+    return { set, connections, hosts, servers };
   }
 
   /** What the pods would let through though no way leads there. */
@@ -192,8 +197,11 @@ class Guard {
     const requests = this.#requests;
     const allowed = (ports: readonly GuardedPort[]): RequestSet =>
       requests.unionOf(ports.flatMap(({ inbound }) => inbound.map((p) => allowedAt(requests, p, from))));
-    const fresh = requests.difference(allowed([one]), allowed(this.#former(one)));
-    if (requests.isEmpty(fresh)) return undefined;
+    const former = this.#former(one);
+    const fresh = requests.difference(allowed([one]), allowed(former));
+    const connects = (ports: readonly GuardedPort[]): boolean =>
+      ports.some(({ inbound }) => inbound.some((p) => p.protocol !== "http" && admits(p, from)));
+    if (requests.isEmpty(fresh) && (connects(former) || !connects([one]))) return undefined;
     const request = one.inbound.some((p) => p.protocol === "http") ? requests.witness(fresh) : undefined;
     return {
       from,
@@ -210,8 +218,13 @@ class Guard {
   }
 }
 
+const admits = ({ access }: InboundPort, from: Identity): boolean =>
+  access.some(({ sources }) => sources === undefined || sources.includes(from));
+
 interface Reached {
   readonly set: RequestSet;
+  /** Whether any connection is let through, be it HTTP or not. */
+  readonly connections: boolean;
   readonly hosts: readonly string[];
   readonly servers: readonly Server[];
 }

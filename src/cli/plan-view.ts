@@ -5,7 +5,9 @@ import type { NewAccess } from "../analysis/gate.ts";
 import { openText, type changedOpen } from "../analysis/open.ts";
 import type { CallChange, CallChanges, changedIdentities } from "../analysis/plan.ts";
 import type { OpenPort } from "../analysis/pods.ts";
+import type { ChangedProtocol } from "../analysis/protocols.ts";
 import type { Answer, Share } from "../analysis/relation.ts";
+import type { Protocol } from "../policy/ir.ts";
 import type { Problem } from "../world/types.ts";
 import { destinationText, requestText, ruleText } from "./call-text.ts";
 import type { Pair } from "./pair.ts";
@@ -19,6 +21,8 @@ export interface Plan {
   readonly identities: ReturnType<typeof changedIdentities>;
   /** What no sidecar guards any more, and the other way round. */
   readonly open: ReturnType<typeof changedOpen>;
+  /** Ports that speak another protocol. */
+  readonly protocols: readonly ChangedProtocol[];
   readonly pushes: readonly Push[];
   readonly problems: { readonly added: readonly Problem[]; readonly removed: readonly Problem[] };
   /** What `--forbid-new-access` names and the change opens. */
@@ -28,7 +32,7 @@ export interface Plan {
 export type Paint = (color: "green" | "red" | "yellow", text: string) => string;
 
 /** Whether anything is other than before, for anybody. */
-export const isEmpty = ({ changes, identities, open, pushes, problems }: Plan): boolean =>
+export const isEmpty = ({ changes, identities, open, protocols, pushes, problems }: Plan): boolean =>
   [
     changes.calls,
     changes.unknown,
@@ -36,6 +40,7 @@ export const isEmpty = ({ changes, identities, open, pushes, problems }: Plan): 
     identities.removed,
     open.opened,
     open.closed,
+    protocols,
     pushes,
     problems.added,
     problems.removed,
@@ -45,7 +50,7 @@ export const isEmpty = ({ changes, identities, open, pushes, problems }: Plan): 
 const MAX_NAMES = 4;
 
 export function planText(plan: Plan, paint: Paint): string {
-  const { changes, identities, open, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, protocols, pushes, problems, forbidden } = plan;
   const sections: [title: string, lines: readonly string[]][] = [
     ["Calls", [...changes.calls.flatMap((call) => callLines(call, plan.pair, paint)), ...unknownLines(plan, paint)]],
     [
@@ -55,6 +60,7 @@ export function planText(plan: Plan, paint: Paint): string {
         ...open.closed.map((port) => paint("red", `- everybody → ${openPort(port)}: sidecars guard it now`)),
       ],
     ],
+    ["Protocols", protocols.map((one) => paint("yellow", protocolLine(one)))],
     [
       "Identities",
       [
@@ -101,6 +107,22 @@ function callLines({ change, from, to, before, after, witness }: CallChange, pai
     if (after.verdict !== "denied") more(`it is ${after.verdict} now`);
   }
   return lines;
+}
+
+const SPOKEN: Readonly<Record<Protocol, string>> = {
+  http: "HTTP",
+  tcp: "TCP",
+  "tcp-server-first": "TCP (the server talks first)",
+};
+const spoken = (protocols: readonly Protocol[]): string => protocols.map((one) => SPOKEN[one]).join(" and ");
+
+function protocolLine({ to, before, after }: ChangedProtocol): string {
+  const means = (): string => {
+    if (after.includes("http"))
+      return after.length > 1 ? ": not every sidecar looks at requests" : ": each request is looked at";
+    return before.includes("http") ? ": requests are not looked at any more, connections are" : "";
+  };
+  return `~ ${to.service}:${to.port} speaks ${spoken(after)} now, and spoke ${spoken(before)}${means()}`;
 }
 
 const openPort = ({ service, port, identity }: OpenPort): string => `${service}:${port} (${identity})`;
@@ -160,7 +182,7 @@ const clients = ({ changes }: Plan, change: CallChange["change"]): number =>
   ).size;
 
 function summary(plan: Plan): string {
-  const { changes, identities, open, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, protocols, pushes, problems, forbidden } = plan;
   const parts: string[] = [];
   const add = (n: number, words: string) => n > 0 && parts.push(words);
   const [allowed, denied, partly, moved] = (["allowed", "denied", "partly", "moved"] as const).map((c) =>
@@ -173,6 +195,7 @@ function summary(plan: Plan): string {
   add(changes.unknown.length, `${count(changes.unknown.length, "call")} could not be compared`);
   add(open.opened.length, `${count(open.opened.length, "port is", "ports are")} open to everybody`);
   add(open.closed.length, `${count(open.closed.length, "port is", "ports are")} guarded`);
+  add(protocols.length, `${count(protocols.length, "port speaks", "ports speak")} another protocol`);
   add(identities.added.length, count(identities.added.length, "identity comes", "identities come"));
   add(identities.removed.length, count(identities.removed.length, "identity goes", "identities go"));
   const resources = pushes.reduce(
@@ -183,8 +206,10 @@ function summary(plan: Plan): string {
   add(proxies, `${count(proxies, "proxy gets", "proxies get")} ${count(resources, "resource")}`);
   add(problems.added.length, count(problems.added.length, "new problem"));
   add(problems.removed.length, count(problems.removed.length, "problem goes", "problems go"));
+  // What is no HTTP request is let through by TCP ports only.
+  const lookedAt = protocols.filter(({ before, after }) => [...before, ...after].includes("http"));
   const access =
-    allowed + denied + partly + changes.unknown.length + open.opened.length + open.closed.length === 0
+    allowed + denied + partly + changes.unknown.length + open.opened.length + open.closed.length + lookedAt.length === 0
       ? "No change in access.\n"
       : "";
   const gate =
@@ -197,7 +222,7 @@ function summary(plan: Plan): string {
 
 /** For programs. Weights in percent. */
 export function planData(plan: Plan): unknown {
-  const { changes, identities, open, pushes, problems, forbidden } = plan;
+  const { changes, identities, open, protocols, pushes, problems, forbidden } = plan;
   const side = ({ verdict, shares, rules }: CallChange["before"]) => ({
     verdict,
     backends: shares.map(({ service, percent: weight, lets }) => ({ service, weight, lets })),
@@ -220,6 +245,7 @@ export function planData(plan: Plan): unknown {
     })),
     identities,
     open,
+    protocols: protocols.map(({ to, ...one }) => ({ to: destinationText({ kind: "service", ...to }), ...one })),
     proxies: pushes.map(({ fresh: isNew, ...push }) => ({ ...push, new: isNew })),
     problems,
     forbidden: forbidden.map(({ to, ...one }) => ({

@@ -4,6 +4,7 @@
 import { newAccess } from "../analysis/gate.ts";
 import { changedCalls, changedIdentities } from "../analysis/plan.ts";
 import { changedOpen } from "../analysis/open.ts";
+import { changedProtocols } from "../analysis/protocols.ts";
 import { Requests } from "../analysis/requests.ts";
 import { covers } from "../analysis/callers.ts";
 import { Languages } from "../language/languages.ts";
@@ -68,6 +69,7 @@ async function show(
     changes: changedCalls(requests, before, after),
     identities: changedIdentities(before, after),
     open: changedOpen(before, after),
+    protocols: changedProtocols(before, after),
     // What is the same needs no builder, which takes its time to load.
     pushes: before.world === after.world ? [] : (await import("./pushes.ts")).pushes(pair),
     problems: problemsOf(pair),

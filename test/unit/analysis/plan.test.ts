@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { changedCalls, changedIdentities, type CallChange } from "../../../src/analysis/plan.ts";
 import { changedOpen } from "../../../src/analysis/open.ts";
+import { changedProtocols } from "../../../src/analysis/protocols.ts";
 import { newAccess } from "../../../src/analysis/gate.ts";
 import {
   app,
@@ -246,6 +247,27 @@ test("ports that no sidecar guards, as they open and close; what is gone is not 
   expect(changedOpen(c, d).opened.map((one) => one.service)).toEqual(["shop/store", "shop/v1", "shop/v2"]);
 });
 
+describe("a port that speaks another protocol", () => {
+  const tcp = { ports: [{ port: 80, name: "tcp-web", targetPort: 8080 }] };
+  const spoken = (before: Changes[], changed: Changes[]) =>
+    changedProtocols(...grounds([...shop, ...before], changed)).map(
+      ({ to, before: old, after: now }) => `${to.service}:${to.port} ${old.join("+")} → ${now.join("+")}`,
+    );
+  test("HTTP and then TCP, and the other way round", () => {
+    expect(spoken([], [app("shop/store", tcp)])).toEqual(["shop/store:80 http → tcp"]);
+    expect(spoken([app("shop/store", tcp)], [app("shop/store", http(80))])).toEqual(["shop/store:80 tcp → http"]);
+  });
+  test("as another Service before the same pods has it", () => {
+    const other = service("shop/other", { selector: { app: "store" }, ...tcp });
+    expect(spoken([], [other])).toEqual(["shop/store:80 http → http+tcp"]);
+  });
+  test("not one that is new, is gone, or has other rules", () => {
+    expect(
+      spoken([], [app("shop/new", tcp), gone(service("shop/v1", http(80))), lets("shop/v2", ["web/buyer"])]),
+    ).toEqual([]);
+  });
+});
+
 test("a namespace in which nothing changed is not looked at", () => {
   const other = [namespace("other"), app("other/one", http(80)), lets("other/one", ["web/buyer"], ["TCPRoute all"])];
   const [a, b] = grounds([...shop, ...other, tcpRoute("other/all")], [lets("shop/store", ["web/buyer"])]);
@@ -300,6 +322,15 @@ describe("a gate on new access", () => {
         "partly: web/buyer → shop/both:80 GET /books/ (shop/both 100 some → shop/both 100 some)",
       ]);
     });
+  });
+  test("connections that are no HTTP, where every request was let through", () => {
+    const tcp = { ports: [{ port: 80, name: "tcp-web", targetPort: 8080 }] };
+    const all = [tcpRoute("shop/all"), lets("shop/v2", ["web/buyer"], ["TCPRoute all"])];
+    expect(fresh(all, [app("shop/v2", tcp)])).toEqual(["web/buyer via shop/v2:80 undefined undefined"]);
+    expect(fresh([...all, app("shop/v2", tcp)], [app("shop/v2", http(80))])).toEqual([]);
+    expect(fresh([...all, app("shop/v2", tcp)], [app("shop/v1", tcp)])).toEqual([]);
+    const away = split("shop/away", { service: "v2", backends: { v1: 1 } });
+    expect(fresh([...all, away], [app("shop/v2", tcp)])).toEqual(["web/buyer via nothing yet undefined undefined"]);
   });
   test("pods whose Service has another name now, and other ports of theirs", () => {
     const again = service("shop/again", { selector: { app: "v2" }, ...http(80) });

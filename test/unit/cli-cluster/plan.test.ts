@@ -120,6 +120,39 @@ Plan: 2 calls become allowed, 1 proxy gets 1 resource.`);
       shop/store-v1 100% → shop/store-v1 90%, shop/store-v2 10% (refuses it)`);
   });
 
+  test("a port that spoke HTTP and speaks TCP, though everything is allowed as before: 2, and no gate lets it pass", async () => {
+    const [access, services] = ["access.yaml", "services.yaml"].map((name) => files()[name] ?? "") as [string, string];
+    const all = `apiVersion: specs.smi-spec.io/v1alpha4
+kind: TCPRoute
+metadata: {name: all, namespace: shop}
+---${access.replace("{kind: HTTPRouteGroup, name: routes, matches: [buy]}", "{kind: TCPRoute, name: all}")}`;
+    const old = made({ more: { "access.yaml": all } });
+    const now = made({
+      more: {
+        "access.yaml": all,
+        "services.yaml": services.replaceAll("name: http, appProtocol: http", "name: tcp-x"),
+      },
+    });
+    const { code, out } = await bench.heddle(["plan", "-f", now, "--against", old]);
+    expect(plain(out)).toContain(`Protocols
+  ~ shop/store-v1:80 speaks TCP now, and spoke HTTP: requests are not looked at any more, connections are
+  ~ shop/store-v2:80 speaks TCP now, and spoke HTTP: requests are not looked at any more, connections are
+  ~ shop/store:80 speaks TCP now, and spoke HTTP: requests are not looked at any more, connections are
+`);
+    expect(out).toContain("Plan: 3 ports speak another protocol, ");
+    expect(out).not.toContain("No change in access.");
+    expect(code).toBe(2);
+    const back = await bench.heddle(["plan", "-f", old, "--against", now, "-o", "json"]);
+    expect((JSON.parse(back.out) as { protocols: unknown[] }).protocols[0]).toEqual({
+      to: "shop/store-v1:80",
+      before: ["tcp"],
+      after: ["http"],
+    });
+    const gate = await bench.heddle(["plan", "-f", now, "--against", old, "--forbid-new-access", "shop/store-v1"]);
+    expect(plain(gate.out)).toContain("! shop/buyer → shop/store-v1, pods' port 80: a connection");
+    expect(gate.code).toBe(1);
+  });
+
   test("nothing: 0. A rename: no change in access, and yet something is sent: 2", async () => {
     const same = await bench.heddle(["plan", "-f", made(), "--against", made()]);
     expect([same.code, same.out]).toEqual([0, "No change in access.\nPlan: nothing changes.\n"]);
