@@ -76,6 +76,7 @@ export async function loadCluster(context: Context, meshName: string | undefined
     world,
     mesh: compiled.mesh,
     problems: [...problems, ...compiled.problems],
+    meshConfigNamespace: controlPlane,
     place: (object) => {
       const resourceVersion = versions.get(keyOf(object));
       return resourceVersion ? { resourceVersion } : undefined;

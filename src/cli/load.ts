@@ -26,6 +26,8 @@ export interface View {
   readonly mesh: Mesh;
   /** With their places. */
   readonly problems: readonly Problem[];
+  /** The one namespace in which a MeshConfig counts; undefined: any, the first by name. */
+  readonly meshConfigNamespace?: string;
   /** @param path - of a field, as in a Problem; "" for the whole object */
   place(object: ObjectRef, path: string): Place | undefined;
 }

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { stat } from "node:fs/promises";
 import { Compiler } from "../policy/compile.ts";
+import { hint } from "../policy/problem.ts";
 import { Readings, type Objects, type Outcome } from "../sources/files/once.ts";
 import type { Change, ObjectRef, Problem } from "../world/types.ts";
 import { apply, EMPTY_WORLD } from "../world/world.ts";
@@ -37,7 +38,7 @@ export async function pairOfFolders(files: readonly string[], against: string): 
 /** A mesh that runs, and what it would be with the objects of these files laid over it, as `kubectl apply` does. */
 export async function pairOver(live: View, files: readonly string[]): Promise<Pair> {
   const readings = new Readings(SUBNETS);
-  const { objects } = await wanted(readings, files);
+  const { objects, problems } = counting(live, (await wanted(readings, files)).objects);
   const outcome = readings.outcome(objects, namespacesAfter(live.world, objects, readings.outcome(objects)));
   const after = apply(live.world, overlay(live.world, objects, outcome));
   const own = new Set(objects.entries.map(({ ref }) => `${ref.kind} ${ref.namespace}/${ref.name}`));
@@ -47,13 +48,28 @@ export async function pairOver(live: View, files: readonly string[]): Promise<Pa
     {
       name: `${live.name} with ${files.join(", ")}`,
       world: after,
-      problems: outcome.problems,
+      problems: [...outcome.problems, ...problems],
       place: (object, path) =>
         own.has(`${object.kind} ${object.namespace}/${object.name}`)
           ? placed.place(object, path)
           : live.place(object, path),
     },
   );
+}
+
+/** Objects without MeshConfigs that the mesh does not read, and a word about these. */
+function counting(
+  { meshConfigNamespace: own }: View,
+  objects: Objects,
+): { readonly objects: Objects; readonly problems: readonly Problem[] } {
+  const isForeign = ({ ref }: Objects["entries"][number]): boolean =>
+    ref.kind === "MeshConfig" && own !== undefined && ref.namespace !== own;
+  const problems = objects.entries.filter(isForeign).map(({ ref, file, lineOf }) => {
+    const message = `the mesh reads the MeshConfig of its own namespace ${own} alone: this one changes nothing.`;
+    const path = "metadata.namespace";
+    return { ...hint("without-effect", ref.kind, ref, path, message), file, line: lineOf(path) };
+  });
+  return { objects: { ...objects, entries: objects.entries.filter((entry) => !isForeign(entry)) }, problems };
 }
 
 type Uncompiled = Omit<View, "mesh">;

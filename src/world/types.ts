@@ -59,7 +59,7 @@ export const PROBLEM_CODES = {
   "bad-field": "a field has a wrong type or value",
   "unknown-field": "a field that the kind does not have",
   "missing-field": "a required field is missing",
-  "without-effect": "an object or setting of OSM's that has no effect yet",
+  "without-effect": "an object or setting of OSM's that has no effect",
   // workloads
   "no-endpoints": "a Service that selects no pod",
   "no-image-mapping": "an image that has no local command",

@@ -354,6 +354,26 @@ spec:
       expect(plain(out)).toMatch(/\+ shop\/store-v2 comes into the mesh\n {2}- shop\/store-v1 leaves the mesh/);
     });
 
+    test("a MeshConfig counts in the mesh's own namespace only", async () => {
+      const config = (namespace: string) =>
+        fileOf(
+          "config.yaml",
+          `apiVersion: config.openservicemesh.io/v1alpha2
+kind: MeshConfig
+metadata: {name: osm-mesh-config, namespace: ${namespace}}
+spec: {traffic: {enablePermissiveTrafficPolicyMode: true}}
+`,
+        );
+      const foreign = await bench.heddle(["plan", "--context", "test", "-f", config("shop")]);
+      expect(plain(foreign.out)).toBe(`Problems
+  + config.yaml:3: hint: MeshConfig shop/osm-mesh-config: metadata.namespace: the mesh reads the MeshConfig of its own namespace osm-system alone: this one changes nothing.
+
+No change in access.
+Plan: 1 new problem.`);
+      const own = await bench.heddle(["plan", "--context", "test", "-f", config("osm-system")]);
+      expect(own.out).toContain("+ shop/buyer, shop/store-v1, shop/thief → shop/store:80 becomes allowed");
+    });
+
     test("a namespace's labels stay when the file does not name them", async () => {
       const file = fileOf("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n");
       expect((await bench.heddle(["plan", "--context", "test", "-f", file])).code).toBe(0);
