@@ -62,6 +62,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
       clusterDomain: text(flags, "clusterDomain"),
       caSecret: text(flags, "caSecret"),
       caConfigMap: text(flags, "caConfigmap"),
+      audience: text(flags, "tokenAudience"),
       httpPort: number(flags, "httpPort"),
     };
     return { parts, signal };
@@ -120,7 +121,6 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
           ...parts,
           webhookPort: number(flags, "webhookPort"),
           webhook: text(flags, "webhook"),
-          audience: text(flags, "tokenAudience"),
           tokenSeconds: number(flags, "tokenSeconds"),
           envoyImage: text(flags, "envoyImage"),
           initImage: text(flags, "initImage"),

@@ -35,6 +35,8 @@ export interface ControllerOptions {
   readonly clusterDomain: string;
   readonly caSecret: string;
   readonly caConfigMap: string;
+  /** Of sidecars' tokens, the injector's. */
+  readonly audience: string;
   readonly presetConfigMap: string;
   readonly xdsPort: number;
   readonly tokenPort: number;
@@ -70,6 +72,7 @@ export async function controller(options: ControllerOptions, signal: AbortSignal
   const store = secretStore({ client, namespace, name: options.caSecret, signal: ending.signal });
   const tokens = new Tokens({
     reviewer: client,
+    audience: options.audience,
     proxyOf: (ns, name) => {
       const pod = plane?.store.world.tables.Pod.get(ns)?.get(name);
       return pod?.workload.meshed ? { id: pod.proxyId, identity: pod.workload.identity } : undefined;

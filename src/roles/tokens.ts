@@ -7,14 +7,14 @@ import { hash } from "../lib/hash.ts";
 import type { TokenVerdict } from "../sources/kubernetes/client.ts";
 import { identity, namespaceOf, type Identity } from "../world/names.ts";
 
-export const AUDIENCE = "heddle";
-
 export interface TokenReviewer {
   reviewToken(token: string, audiences: readonly string[], signal: AbortSignal): Promise<TokenVerdict>;
 }
 
 export interface TokenOptions {
   readonly reviewer: TokenReviewer;
+  /** For whom tokens must be meant: what the injector has pods ask for. */
+  readonly audience: string;
   /** The proxy of a pod, by the pod's name, as the world knows it. */
   readonly proxyOf: (
     namespace: string,
@@ -97,7 +97,7 @@ export class Tokens {
   async #question(key: string, token: string, signal: AbortSignal): Promise<Known | Refused> {
     const open = this.#asking.get(key);
     if (open) return open;
-    const until = endOf(token, this.#options.now());
+    const until = endOf(token, this.#options.audience, this.#options.now());
     if (typeof until !== "number") return until;
     if (this.#gate.waiting >= this.#options.waiting)
       return { refused: "too many tokens wait for the API server's word; come again" };
@@ -113,9 +113,10 @@ export class Tokens {
   }
 
   async #ask(token: string, until: number, signal: AbortSignal): Promise<Known | Refused> {
-    const verdict = await this.#options.reviewer.reviewToken(token, [AUDIENCE], signal);
+    const { reviewer, audience } = this.#options;
+    const verdict = await reviewer.reviewToken(token, [audience], signal);
     if (!verdict.authenticated) return { refused: `the API server does not accept the token (${verdict.error})` };
-    if (!verdict.audiences.includes(AUDIENCE)) return { refused: `the token is not meant for ${AUDIENCE}` };
+    if (!verdict.audiences.includes(audience)) return { refused: `the token is not meant for ${audience}` };
     const account = SERVICE_ACCOUNT.exec(verdict.username);
     if (!account) return { refused: `the token is of ${verdict.username}, which is no ServiceAccount` };
     const pod = verdict.extra[POD_NAME]?.[0];
@@ -144,13 +145,13 @@ export class Tokens {
  * When the token says that it ends, or why nobody need ask about it. Nothing is verified here: whoever passes is held against the API
  * server's word.
  */
-function endOf(token: string, now: number): number | Refused {
+function endOf(token: string, audience: string, now: number): number | Refused {
   const [, payload, signature, ...more] = token.split(".");
   const claims = payload && signature && more.length === 0 ? claimsOf(payload) : undefined;
   if (!claims) return { refused: "the token is no JWT" };
   const { aud, exp } = claims;
-  if (!(Array.isArray(aud) ? aud : [aud]).includes(AUDIENCE))
-    return { refused: `the token is not meant for ${AUDIENCE}` };
+  if (!(Array.isArray(aud) ? aud : [aud]).includes(audience))
+    return { refused: `the token is not meant for ${audience}` };
   if (typeof exp !== "number") return { refused: "the token does not say when it ends" };
   return exp * 1000 > now ? exp * 1000 : { refused: "the token has expired" };
 }

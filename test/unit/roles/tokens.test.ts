@@ -19,6 +19,7 @@ function tokens(verdict: TokenVerdict = good, accountOfPod = identity("shop", "b
   let asked = 0;
   let id: string | undefined = "u-1";
   const subject = new Tokens({
+    audience: "heddle",
     reviewer: {
       reviewToken: () => {
         asked++;
@@ -129,6 +130,25 @@ test.each([
   expect(asked()).toBe(0);
 });
 
+test("the audience is the one that the flag names, for the API server too", async () => {
+  const asked: (readonly string[])[] = [];
+  const subject = new Tokens({
+    audience: "loom",
+    reviewer: {
+      reviewToken: (_token, audiences) => {
+        asked.push(audiences);
+        return Promise.resolve({ ...good, audiences });
+      },
+    },
+    proxyOf: () => ({ id: "u-1", identity: identity("shop", "buyer") }),
+    now: () => 1_000_000,
+  });
+  const ask = (aud: string) => subject.authenticate(`Bearer ${jwt({ aud: [aud], exp: 5000 })}`, signal);
+  expect(await ask("heddle")).toHaveProperty("refused", "the token is not meant for loom");
+  expect(await ask("loom")).toHaveProperty("proxy");
+  expect(asked).toEqual([["loom"]]);
+});
+
 test("an audience may be a text, as JWTs have it", async () => {
   expect(await tokens().ask(jwt({ aud: "heddle", exp: 5000 }))).toHaveProperty("proxy");
 });
@@ -138,6 +158,7 @@ function held(concurrent: number, waiting = 1_000) {
   const open: PromiseWithResolvers<TokenVerdict>[] = [];
   let asked = 0;
   const subject = new Tokens({
+    audience: "heddle",
     reviewer: {
       reviewToken: () => {
         asked++;
