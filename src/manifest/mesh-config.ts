@@ -29,6 +29,8 @@ export interface MeshConfigField {
   readonly why: string;
   /** Of a field that is not used: values that ask for nothing. Any other one is a Problem. */
   readonly harmless?: (value: unknown) => boolean;
+  /** Of that Problem; an error when absent. */
+  readonly severity?: "hint";
 }
 
 const field = (type: Type, becomes: MeshConfigField["becomes"], why: string): MeshConfigField => ({
@@ -42,6 +44,13 @@ const later = (type: Type, harmless?: MeshConfigField["harmless"]): MeshConfigFi
 });
 const off = (value: unknown): boolean => value === false || value === 0;
 const none = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
+const empty = (value: unknown): boolean => isRaw(value) && Object.keys(value).length === 0;
+/** Objects of a kind that is not served yet say so themselves, and OSM had this on by default: no mistake, but told. */
+const unserved = (kind: string): MeshConfigField => ({
+  ...field("boolean", "later", `${kind} objects are not served yet, and open nothing`),
+  harmless: off,
+  severity: "hint",
+});
 const injected = (type: Type) => field(type, "used", "what the injector gives to new pods");
 const image = field("string", "none", "the sidecar's image is the chart's business, and must match this version");
 
@@ -95,13 +104,13 @@ export const MESH_CONFIG_FIELDS: Readonly<Record<string, MeshConfigField>> = {
   ),
   "certificate.serviceCertValidityDuration": field("duration", "used", "validity of sidecars' certificates"),
   "certificate.certKeyBitSize": field("integer", "none", "keys are P-256"),
-  "certificate.ingressGateway": later("map"),
+  "certificate.ingressGateway": later("map", empty),
   "featureFlags.enableWASMStats": field("boolean", "none", "there is no WASM filter"),
-  "featureFlags.enableEgressPolicy": later("boolean"),
+  "featureFlags.enableEgressPolicy": unserved("Egress"),
   "featureFlags.enableMulticlusterMode": later("boolean", off),
   "featureFlags.enableSnapshotCacheMode": field("boolean", "none", "there is one mode"),
   "featureFlags.enableAsyncProxyServiceMapping": field("boolean", "none", "there is one mode"),
-  "featureFlags.enableIngressBackendPolicy": later("boolean"),
+  "featureFlags.enableIngressBackendPolicy": unserved("IngressBackend"),
   "featureFlags.enableEnvoyActiveHealthChecks": later("boolean", off),
   "featureFlags.enableRetryPolicy": later("boolean", off),
   "featureFlags.enableMeshRootCertificate": later("boolean", off),
@@ -160,6 +169,7 @@ function walk(reader: Reader, raw: Raw, base: string, values: Map<string, unknow
           "without-effect",
           `spec.${path}`,
           `spec.${path} has no effect in this version: ${entry.why}. Nothing enforces what it asks for; remove it, or see to it otherwise.`,
+          entry.severity,
         );
     } else {
       const group = reader.map(value, `spec.${path}`, "its settings have their defaults");
@@ -189,8 +199,9 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
       return reader.oneOf(value, path, ["Localhost", "PodIP"], then);
     case "duration": {
       const seconds = typeof value === "string" ? goDuration(value) : undefined;
-      const usable = seconds !== undefined && (seconds > 0 || path !== "spec.certificate.serviceCertValidityDuration");
-      return usable ? seconds : reader.wrong(value, path, "a duration such as 24h", then);
+      if (path === VALIDITY && !(seconds !== undefined && seconds >= SHORTEST))
+        return reader.wrong(value, path, "a duration of 10m or more, such as 24h", `${then} (24h)`);
+      return seconds ?? reader.wrong(value, path, "a duration such as 24h", then);
     }
     case "strings":
     case "ranges":
@@ -204,6 +215,9 @@ function readField(reader: Reader, value: unknown, type: Type, path: string): un
   }
 }
 
+const VALIDITY = "spec.certificate.serviceCertValidityDuration";
+/** Seconds. OSM's limit too: what is shorter would be renewed all the time. */
+const SHORTEST = 600;
 /** What is not in this list goes around the sidecar, so one that lost an entry would open a way: it holds whole or not at all. */
 const INCLUSION = "spec.traffic.outboundIPRangeInclusionList";
 const CAPTURED = "the whole list is not used and sidecars take all traffic that leaves";

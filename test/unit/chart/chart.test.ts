@@ -270,6 +270,7 @@ describe("OSM's values", () => {
       "contour",
       "osm.bogus",
       "osm.deployPrometheus",
+      "osm.featureFlags.enableIngressBackendPolicy",
       "osm.featureFlags.enableRetryPolicy",
       "osm.image",
       "osm.maxDataPlaneConnections",

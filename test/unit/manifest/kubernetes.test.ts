@@ -192,7 +192,7 @@ describe("MeshConfig", () => {
       `apiVersion: config.openservicemesh.io/${version}\nkind: MeshConfig\nmetadata: {name: m, namespace: osm}\nspec: ${spec}`,
     );
 
-  test("what asks for something that is not there yet is told; OSM's defaults ask for nothing", () => {
+  test("what asks for something that is not there yet is told; the chart's defaults ask for nothing", () => {
     const told = (spec: string) => said(mesh(spec));
     expect(
       told("{traffic: {inboundExternalAuthorization: {enable: true}}, sidecar: {tlsMinProtocolVersion: TLSv1_3}}"),
@@ -201,8 +201,23 @@ describe("MeshConfig", () => {
       "without-effect spec.traffic.inboundExternalAuthorization.enable",
     ]);
     const defaults =
-      "{sidecar: {tlsMinProtocolVersion: TLSv1_2, tlsMaxProtocolVersion: TLSv1_3, maxDataPlaneConnections: 0, cipherSuites: []}, observability: {tracing: {enable: false, port: 9411}}, featureFlags: {enableEgressPolicy: true, enableRetryPolicy: false}}";
+      "{sidecar: {tlsMinProtocolVersion: TLSv1_2, tlsMaxProtocolVersion: TLSv1_3, maxDataPlaneConnections: 0, cipherSuites: []}, observability: {tracing: {enable: false, port: 9411}}, featureFlags: {enableEgressPolicy: false, enableIngressBackendPolicy: false, enableRetryPolicy: false}, certificate: {ingressGateway: {}}}";
     expect(told(defaults)).toEqual([]);
+    expect(
+      told(
+        "{certificate: {ingressGateway: {subjectAltNames: [a.b], validityDuration: 24h, secret: {name: s, namespace: n}}}}",
+      ),
+    ).toEqual(["without-effect spec.certificate.ingressGateway"]);
+    expect(mesh("{featureFlags: {enableEgressPolicy: true, enableIngressBackendPolicy: true}}").problems).toMatchObject(
+      [
+        { severity: "hint", path: "spec.featureFlags.enableEgressPolicy", message: /Egress objects are not served/ },
+        {
+          severity: "hint",
+          path: "spec.featureFlags.enableIngressBackendPolicy",
+          message: /IngressBackend objects are not/,
+        },
+      ].map((one) => ({ ...one, code: "without-effect", message: expect.stringMatching(one.message) })),
+    );
   });
 
   test.for(["v1alpha1", "v1alpha2", "v1alpha3"])("%s: what is used", (version) => {
@@ -219,6 +234,21 @@ describe("MeshConfig", () => {
       envoyLogLevel: "warning",
       sidecar: DEFAULT_SETTINGS.sidecar,
     });
+  });
+
+  test.each([
+    ["10m", 600, []],
+    ["9m59.9s", 86_400, ["bad-field spec.certificate.serviceCertValidityDuration"]],
+    ["0s", 86_400, ["bad-field spec.certificate.serviceCertValidityDuration"]],
+    ["soon", 86_400, ["bad-field spec.certificate.serviceCertValidityDuration"]],
+  ])("certificates are valid for ten minutes or more: %s", (text, seconds, problems) => {
+    const decoded = mesh(`{certificate: {serviceCertValidityDuration: ${text}}}`);
+    expect(said(decoded)).toEqual(problems);
+    expect((value(decoded) as Settings).certificateValidity).toBe(seconds);
+    if (problems.length > 0)
+      expect(decoded.problems[0]?.message).toMatch(/10m or more, such as 24h.*the default holds \(24h\)/);
+    // Nothing that gets through is refused by the CA without a word.
+    expect(seconds).toBeGreaterThanOrEqual(600);
   });
 
   test("what the injector is told", () => {
