@@ -56,7 +56,14 @@ export function namespace(reader: Reader, object: Raw, place: Place): Namespace 
     reader.report("bad-field", path, message);
   }
   const monitored = wanted && apart === undefined;
-  return { name: place.name, monitored, inject: toggle(ANNOTATION_INJECTION), metrics: toggle(ANNOTATION_METRICS) };
+  const metadata = isRaw(object["metadata"]) ? object["metadata"] : {};
+  return {
+    name: place.name,
+    monitored,
+    inject: toggle(ANNOTATION_INJECTION),
+    metrics: toggle(ANNOTATION_METRICS),
+    ...(given(metadata["deletionTimestamp"]) ? { terminating: true } : {}),
+  };
 }
 
 export function service(reader: Reader, object: Raw, place: Place): Service | undefined {

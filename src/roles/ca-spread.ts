@@ -53,9 +53,16 @@ export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): P
   const { log, store, ready } = options;
   /** The copy of a namespace, as far as this replica knows. One without the mesh's name is not among them, so members get theirs anew. */
   let there = new Map<string, Copy>();
+  /** What was said of a namespace that has failed since: it is tried again each time, and told once. */
+  const said = new Map<string, string>();
   const failed = (what: string, namespace: string, error: unknown): void => {
-    if (!signal.aborted && !isNotFound(error))
-      log.warn(`could not ${what} the CA's certificate`, { namespace, error: String(error) });
+    if (signal.aborted || isNotFound(error)) return;
+    if (said.get(namespace) !== String(error))
+      log.warn(`could not ${what} the CA's certificate, tried again until it can be`, {
+        namespace,
+        error: String(error),
+      });
+    said.set(namespace, String(error));
   };
   for (let lap = 0; !signal.aborted; lap++) {
     const { world } = store;
@@ -64,7 +71,10 @@ export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): P
       if (signal.aborted) return;
       if (there.get(namespace)?.certificate === options.certificate) continue;
       await write(options, namespace, signal).then(
-        (copy) => there.set(namespace, copy),
+        (copy) => {
+          there.set(namespace, copy);
+          said.delete(namespace);
+        },
         (error: unknown) => failed("write", namespace, error),
       );
     }
@@ -72,7 +82,10 @@ export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): P
       if (signal.aborted) return;
       if (inUse(world, namespace)) continue;
       await options.client.delete(CONFIG_MAPS, { namespace, name: options.name }, signal, { resourceVersion }).then(
-        () => there.delete(namespace),
+        () => {
+          there.delete(namespace);
+          said.delete(namespace);
+        },
         // Another version is perhaps another mesh's: whose it is, the next list says.
         (error: unknown) => (isConflict(error) ? there.delete(namespace) : failed("remove", namespace, error)),
       );
@@ -81,8 +94,11 @@ export async function spreadCa(options: CaSpreadOptions, signal: AbortSignal): P
   }
 }
 
+/** The API server takes nothing new for a namespace that is being deleted. */
 const members = (world: World): string[] =>
-  [...(world.tables.Namespace.get("")?.values() ?? [])].flatMap(({ name, monitored }) => (monitored ? [name] : []));
+  [...(world.tables.Namespace.get("")?.values() ?? [])].flatMap(({ name, monitored, terminating }) =>
+    monitored && terminating !== true ? [name] : [],
+  );
 
 /** A pod's kubelet renews its token only while all that is in the same volume is there, so a sidecar's copy stays as long as it. */
 const inUse = (world: World, namespace: string): boolean =>

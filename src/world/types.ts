@@ -108,6 +108,8 @@ export interface Namespace {
   readonly inject: boolean;
   /** Whether sidecars are scraped. */
   readonly metrics: boolean;
+  /** It is being deleted: nothing new can be made in it. Absent: it is not. */
+  readonly terminating?: true;
 }
 
 export interface ServicePort {

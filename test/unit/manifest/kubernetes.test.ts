@@ -164,6 +164,15 @@ endpoints:
     });
   });
 
+  test("a Namespace that is being deleted is still a member, for its pods are there", () => {
+    const metadata =
+      '{name: ns, deletionTimestamp: "2026-01-01T00:00:00Z", labels: {openservicemesh.io/monitored-by: osm}}';
+    expect(value(decode(`apiVersion: v1\nkind: Namespace\nmetadata: ${metadata}`))).toMatchObject({
+      monitored: true,
+      terminating: true,
+    });
+  });
+
   test("a Namespace with the label control-plane is no member, and is told so", () => {
     const labels = "{openservicemesh.io/monitored-by: osm, control-plane: x}";
     const decoded = decode(`apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: ${labels}}`);

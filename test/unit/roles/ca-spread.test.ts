@@ -31,11 +31,11 @@ afterEach(async () => {
 });
 
 /** As the leader does. A minute of its is 60 times `every`. */
-const lead = (certificate = "PEM", every = 1): void =>
+const lead = (certificate = "PEM", every = 1, log = silent): void =>
   void spreadCa(
     {
       client,
-      log: silent,
+      log,
       store,
       ready: () => whole,
       name: "heddle-ca",
@@ -164,6 +164,35 @@ test("who is told of a change looks at once, and asks the API server nothing but
   store.apply([namespace("next")]);
   await until$("next/heddle-ca", "shop/heddle-ca");
   expect(server.requests.map(({ method }) => method)).toEqual(["GET", "PATCH", "PATCH"]);
+});
+
+test("a namespace that is being deleted gets none, and loses none: the API server does that", async () => {
+  copy("had", OURS, { "ca.crt": "OLD PEM" });
+  store.apply([namespace("had", { terminating: true }), namespace("never", { terminating: true }), namespace("shop")]);
+  lead();
+  await until$("had/heddle-ca", "shop/heddle-ca");
+  await until("it has looked again and again", () => server.requests.filter((one) => one.method === "GET").length > 3);
+  expect(server.requests.filter(({ method }) => method !== "GET")).toHaveLength(1);
+  expect(server.of("configmaps").objects.get("had/heddle-ca")).toMatchObject({ data: { "ca.crt": "OLD PEM" } });
+});
+
+test("what fails again and again is told once, and again after it went well", async () => {
+  const warned: unknown[] = [];
+  const log = { ...silent, warn: (_message: string, data?: object) => void warned.push(data) };
+  let tries = 0;
+  const refuse: typeof server.fault = ({ method }) => (method === "PATCH" && ++tries > 0 ? { status: 403 } : undefined);
+  server.fault = refuse;
+  store.apply([namespace("shop")]);
+  lead("PEM", 1, log);
+  await until("it was tried again and again", () => tries > 5);
+  expect(warned).toMatchObject([{ namespace: "shop" }]);
+  server.fault = () => undefined;
+  await until$("shop/heddle-ca");
+  server.of("configmaps").delete("shop/heddle-ca");
+  tries = 0;
+  server.fault = refuse;
+  await until("it was tried again", () => tries > 1);
+  expect(warned).toMatchObject([{ namespace: "shop" }, { namespace: "shop" }]);
 });
 
 test("the clean-up removes copies, settings, Lease and root of trust, and nothing else", async () => {
