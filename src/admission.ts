@@ -6,6 +6,7 @@ import { createSecureContext } from "node:tls";
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { isRaw } from "./lib/json.ts";
 import { limitPerAddress } from "./lib/per-address.ts";
 import type { Log } from "./telemetry/log.ts";
 
@@ -268,16 +269,16 @@ function parse(body: Buffer): { readonly review: AdmissionRequest; readonly apiV
   } catch {
     throw new Rejected(400, "it is not JSON");
   }
-  const { apiVersion, kind, request } = isMap(json) ? json : {};
+  const { apiVersion, kind, request } = isRaw(json) ? json : {};
   if (kind !== "AdmissionReview" || (apiVersion !== "admission.k8s.io/v1" && apiVersion !== "admission.k8s.io/v1beta1"))
     throw new Rejected(400, "it is not an AdmissionReview of admission.k8s.io/v1");
-  if (!isMap(request)) throw new Rejected(400, "it has no request");
+  if (!isRaw(request)) throw new Rejected(400, "it has no request");
   const text = (value: unknown): string => (typeof value === "string" ? value : "");
   const uid = text(request["uid"]);
   if (uid === "") throw new Rejected(400, "its request has no uid");
   const operation = OPERATIONS.find((one) => one === request["operation"]);
   if (!operation) throw new Rejected(400, `its operation is not one of ${OPERATIONS.join(", ")}`);
-  const named = isMap(request["kind"]) ? request["kind"] : {};
+  const named = isRaw(request["kind"]) ? request["kind"] : {};
   const review: AdmissionRequest = {
     uid,
     operation,
@@ -290,9 +291,6 @@ function parse(body: Buffer): { readonly review: AdmissionRequest; readonly apiV
   };
   return { review, apiVersion };
 }
-
-const isMap = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** The webhook's answer, or what it says to do without one. */
 async function ask(

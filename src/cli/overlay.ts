@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { canonical } from "../lib/hash.ts";
 import { podPort, selects } from "../policy/services.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import type { Objects, Outcome } from "../sources/files/once.ts";
 import { ANNOTATION_INJECTION, LABEL_IGNORE, LABEL_MONITORED_BY } from "../world/injection.ts";
 import { localName, namespaceOf } from "../world/names.ts";

@@ -2,7 +2,8 @@
  * Injection without a cluster: manifests in, the same manifests with sidecars out. For `heddle inject -f`. Reads no file itself.
  */
 import type { Namespace } from "../world/types.ts";
-import { at, isMap, textAt } from "./json.ts";
+import { isRaw } from "../lib/json.ts";
+import { at, textAt } from "./json.ts";
 import { applyPatch } from "./json-patch.ts";
 import { PROXY_UUID_OF_POD } from "../world/injection.ts";
 import { inject } from "./patch.ts";
@@ -60,7 +61,7 @@ function injectDocument(
   depth: number,
 ): unknown {
   const kind = textAt(document, "kind");
-  if (!isMap(document) || kind === "") return document;
+  if (!isRaw(document) || kind === "") return document;
   const items = at(document, "items");
   if (kind.endsWith("List") && Array.isArray(items)) {
     // Lists in lists are nobody's manifest.
@@ -103,6 +104,6 @@ function injectDocument(
 
 function replaceAt(holder: unknown, steps: readonly string[], value: unknown): unknown {
   const [step, ...rest] = steps;
-  if (step === undefined || !isMap(holder)) return value;
+  if (step === undefined || !isRaw(holder)) return value;
   return { ...holder, [step]: replaceAt(holder[step], rest, value) };
 }

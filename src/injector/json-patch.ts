@@ -1,7 +1,7 @@
 /**
  * JSON Patch (RFC 6902), as far as injection needs it: `add` and `replace`. Knows no Kubernetes.
  */
-import { isMap } from "./json.ts";
+import { isRaw } from "../lib/json.ts";
 
 export interface Operation {
   readonly op: "add" | "replace";
@@ -37,7 +37,7 @@ export function applyPatch(document: unknown, patch: readonly Operation[]): unkn
       const index = last === "-" ? holder.length : indexOf(last, holder.length, path);
       if (op === "replace" && index >= holder.length) throw new RangeError(`${path} is not there`);
       holder.splice(index, op === "replace" ? 1 : 0, fresh);
-    } else if (isMap(holder)) {
+    } else if (isRaw(holder)) {
       if (op === "replace" && !Object.hasOwn(holder, last)) throw new RangeError(`${path} is not there`);
       Object.defineProperty(holder, last, { value: fresh, enumerable: true, writable: true, configurable: true });
     } else throw new RangeError(`${path} is not there`);
@@ -49,7 +49,7 @@ function child(holder: unknown, step: string, path: string): unknown {
   if (Array.isArray(holder)) {
     const index = indexOf(step, holder.length, path);
     if (index < holder.length) return holder[index];
-  } else if (isMap(holder) && Object.hasOwn(holder, step)) return holder[step];
+  } else if (isRaw(holder) && Object.hasOwn(holder, step)) return holder[step];
   throw new RangeError(`${path} is not there`);
 }
 

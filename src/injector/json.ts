@@ -2,16 +2,12 @@
  * Looks into JSON of which nothing is known, without ever throwing. Knows no Kubernetes.
  */
 
-/** A map as it came from JSON or YAML. */
-export type Raw = Readonly<Record<string, unknown>>;
-
-export const isMap = (value: unknown): value is Raw =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+import { isRaw, type Raw } from "../lib/json.ts";
 
 /** The map at this key, or an empty one. Only own keys count: `__proto__` and `constructor` are keys like others. */
 export const mapAt = (value: unknown, key: string): Raw => {
   const found = at(value, key);
-  return isMap(found) ? found : {};
+  return isRaw(found) ? found : {};
 };
 
 /** The list at this key, or an empty one. */
@@ -27,7 +23,7 @@ export const textAt = (value: unknown, key: string): string => {
 };
 
 export const at = (value: unknown, key: string): unknown =>
-  isMap(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+  isRaw(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 
 /** Whether there is something: Kubernetes drops null fields, so null is absent. */
 export const given = (value: unknown): boolean => value !== undefined && value !== null;

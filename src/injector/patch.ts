@@ -20,7 +20,8 @@ import {
   PROXY_UUID_VARIABLE,
 } from "./containers.ts";
 import { ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_UID, SIDECAR_PORTS } from "./iptables.ts";
-import { at, given, isMap, listAt, mapAt, quote, textAt, type Raw } from "./json.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, given, listAt, mapAt, quote, textAt } from "./json.ts";
 import { pointer, type Operation } from "./json-patch.ts";
 import { probeListeners } from "./probe-listeners.ts";
 import { rewriteProbes } from "./probes.ts";
@@ -169,7 +170,7 @@ function holdApplications(spec: Raw, settings: InjectorSettings, drain: number):
   return listAt(spec, "containers").flatMap((container, i): Operation[] => {
     const lifecycle = at(container, "lifecycle");
     if (given(at(lifecycle, "preStop"))) return [];
-    return isMap(lifecycle)
+    return isRaw(lifecycle)
       ? [{ op: "add", path: pointer("spec", "containers", i, "lifecycle", "preStop"), value: preStop }]
       : [{ op: "add", path: pointer("spec", "containers", i, "lifecycle"), value: { preStop } }];
   });
@@ -199,12 +200,12 @@ function marked(
   const metadata = at(pod, "metadata");
   const operations: Operation[] = [];
   // A pod of a template has no metadata at all, perhaps.
-  if (!isMap(metadata)) operations.push({ op: "add", path: pointer("metadata"), value: {} });
+  if (!isRaw(metadata)) operations.push({ op: "add", path: pointer("metadata"), value: {} });
   for (const [key, wanted] of Object.entries(values)) {
     const old = at(metadata, key);
     const fresh = Object.entries(wanted).filter(([name, value]) => at(old, name) !== value);
     if (fresh.length === 0) continue;
-    if (!isMap(old)) operations.push({ op: "add", path: pointer("metadata", key), value: Object.fromEntries(fresh) });
+    if (!isRaw(old)) operations.push({ op: "add", path: pointer("metadata", key), value: Object.fromEntries(fresh) });
     else
       operations.push(
         ...fresh.map(([name, value]): Operation => ({ op: "add", path: pointer("metadata", key, name), value })),
@@ -225,7 +226,7 @@ function leftAlone(pod: unknown, spec: Raw): string | undefined {
 /** A container that is a sidecar's Envoy already: ours, or one that OSM has added. */
 function existingSidecar(spec: Raw): Raw | undefined {
   for (const container of [...listAt(spec, "initContainers"), ...listAt(spec, "containers")]) {
-    if (!isMap(container) || textAt(container, "name") !== ENVOY_CONTAINER) continue;
+    if (!isRaw(container) || textAt(container, "name") !== ENVOY_CONTAINER) continue;
     const mounts = listAt(container, "volumeMounts").map((mount) => textAt(mount, "name"));
     if (mounts.includes(IDENTITY_VOLUME) || mounts.includes(OSM_BOOTSTRAP_VOLUME)) return container;
   }
@@ -280,7 +281,7 @@ const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 /** What makes a pod none: the API server says more of it, so this is short. */
 function faultOf(pod: unknown): string | undefined {
   const spec = at(pod, "spec");
-  if (!isMap(spec)) return "it has no spec";
+  if (!isRaw(spec)) return "it has no spec";
   const names = new Set<string>();
   for (const key of ["initContainers", "containers"]) {
     const list = at(spec, key);

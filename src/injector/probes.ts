@@ -6,7 +6,8 @@
  * OSM's (pkg/injector/health_probes.go). Unlike OSM's: timeouts are kept; each container has its own https and gRPC probes;
  * an https probe reaches the sidecar as http, and the sidecar speaks TLS to the application without verifying it, as the kubelet does.
  */
-import { at, given, isMap, listAt, mapAt, quote, textAt, type Raw } from "./json.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, given, listAt, mapAt, quote, textAt } from "./json.ts";
 import { pointer, type Operation } from "./json-patch.ts";
 
 /** Served for the sidecar itself, for hooks, and in OSM for TCP probes. */
@@ -116,18 +117,18 @@ export function rewriteProbes(
 
   const probe = (container: Raw, field: string, type: string, listen: number): unknown => {
     const old = at(container, field);
-    if (!isMap(old)) return undefined;
+    if (!isRaw(old)) return undefined;
     const seconds = at(old, "timeoutSeconds");
     // Kubernetes: 1 s when absent.
     const timeout =
       typeof seconds === "number" && Number.isInteger(seconds) && seconds > 0 ? Math.min(seconds, 86_400) : 1;
     const name = textAt(container, "name");
     const path = `/osm-${type}-probe/${name}`;
-    if (isMap(at(old, "httpGet"))) {
+    if (isRaw(at(old, "httpGet"))) {
       const httpGet = http(container, mapAt(old, "httpGet"), type, listen, path, timeout);
       return httpGet && { ...old, httpGet };
     }
-    if (isMap(at(old, "tcpSocket"))) {
+    if (isRaw(at(old, "tcpSocket"))) {
       const { tcpSocket: handler, ...rest } = old;
       const where = `${type} of container ${name}`;
       if (textAt(handler, "host") !== "") {
@@ -148,7 +149,7 @@ export function rewriteProbes(
       });
       return { ...rest, httpGet: { path, port: listen, scheme: "HTTP" } };
     }
-    if (isMap(at(old, "grpc"))) {
+    if (isRaw(at(old, "grpc"))) {
       const port = at(at(old, "grpc"), "port");
       if (!isPort(port) || direct.has(port)) return undefined;
       const own = grpc(container, type, listen, port, timeout);
@@ -159,14 +160,14 @@ export function rewriteProbes(
 
   for (const list of ["initContainers", "containers"]) {
     for (const [i, container] of listAt(spec, list).entries()) {
-      if (!isMap(container)) continue;
+      if (!isRaw(container)) continue;
       for (const { field, type, port } of PROBES) {
         const value = probe(container, field, type, port);
         if (value) operations.push({ op: "replace", path: pointer("spec", list, i, field), value });
       }
       for (const { field, type } of HOOKS) {
         const handler = at(at(at(container, "lifecycle"), field), "httpGet");
-        if (!isMap(handler)) continue;
+        if (!isRaw(handler)) continue;
         const path = `/osm-${type}-hook/${textAt(container, "name")}/${secret}`;
         const value = http(container, handler, type, HEALTH_PORT, path, 0);
         if (value)

@@ -5,6 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { loadAll } from "js-yaml";
+import { isRaw } from "../lib/json.ts";
 import type { Container, PodManifest } from "../world/pod.ts";
 import type { Problem, ProblemCode } from "../world/types.ts";
 import { environment, expand } from "./environment.ts";
@@ -161,7 +162,7 @@ export function parseImages(
   }
   const [document] = documents;
   if (document === undefined || document === null) return nothing;
-  if (!isRecord(document) || !Array.isArray(document["images"])) {
+  if (!isRaw(document) || !Array.isArray(document["images"])) {
     report("bad-field", "images", "must be a list of {image, command}");
     return nothing;
   }
@@ -180,7 +181,7 @@ function decodeMapping(
   path: string,
   report: (code: ProblemCode, path: string, what: string) => void,
 ): ImageMapping | undefined {
-  if (!isRecord(entry)) {
+  if (!isRaw(entry)) {
     report("bad-field", path, "must be an object with image and command; the entry is left out");
     return undefined;
   }
@@ -210,7 +211,7 @@ function decodeMapping(
     );
     return undefined;
   }
-  if (!isRecord(env) || !Object.values(env).every((value) => typeof value === "string")) {
+  if (!isRaw(env) || !Object.values(env).every((value) => typeof value === "string")) {
     report(
       "bad-field",
       `${path}.env`,
@@ -229,9 +230,6 @@ const problem = (file: string, code: ProblemCode, path: string, message: string)
   message,
   file,
 });
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function globPattern(glob: string): RegExp {
   const source = glob

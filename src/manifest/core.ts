@@ -17,7 +17,8 @@ import { identity, podName, serviceName } from "../world/names.ts";
 import type { ContainerPort, Endpoint, EndpointSlice, Namespace, Pod, Service, ServicePort } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
-import { at, isName, isRaw, type Raw, type Reader } from "./reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, isName, type Reader } from "./reader.ts";
 
 const PROTOCOLS = ["TCP", "UDP", "SCTP"] as const;
 const LABEL_SERVICE = "kubernetes.io/service-name";

@@ -4,7 +4,8 @@
 import { contentHash } from "../lib/hash.ts";
 import type { Change, ObjectRef, Problem, Workload } from "../world/types.ts";
 import { kindOf, KINDS, splitApiVersion } from "./kinds.ts";
-import { describe, isName, isNear, isRaw, NAME_WANTED, Reader, type Raw } from "./reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { describe, isName, isNear, NAME_WANTED, Reader } from "./reader.ts";
 
 export interface Decoded {
   readonly object: ObjectRef;

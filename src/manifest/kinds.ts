@@ -4,7 +4,8 @@
 import type { Kind, ObjectOf, Workload } from "../world/types.ts";
 import { endpointSlice, namespace, pod, service } from "./core.ts";
 import { meshConfig } from "./mesh-config.ts";
-import type { Raw, Reader } from "./reader.ts";
+import type { Raw } from "../lib/json.ts";
+import type { Reader } from "./reader.ts";
 import { trafficTarget } from "./smi-access.ts";
 import { trafficSplit } from "./smi-split.ts";
 import { httpRouteGroup, tcpRoute, udpRoute } from "./smi-specs.ts";

@@ -5,7 +5,8 @@ import { isInterface, isIPRange } from "../world/interception.ts";
 import { DEFAULT_SETTINGS, type Settings, type SidecarSettings } from "../world/types.ts";
 import { LIMITS } from "./limits.ts";
 import { goDuration } from "./quantity.ts";
-import { at, isRaw, type Raw, type Reader } from "./reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, type Reader } from "./reader.ts";
 
 type Type =
   | "boolean"

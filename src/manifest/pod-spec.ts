@@ -5,7 +5,8 @@
 import type { Container, EnvVar, PodSpec, Probe, SecurityContext } from "../world/pod.ts";
 import { containerPort } from "./core.ts";
 import { LIMITS } from "./limits.ts";
-import { at, isName, type Raw, type Reader } from "./reader.ts";
+import type { Raw } from "../lib/json.ts";
+import { at, isName, type Reader } from "./reader.ts";
 
 const given = (value: unknown): boolean => value !== undefined && value !== null;
 

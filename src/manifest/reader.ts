@@ -2,14 +2,9 @@
  * Reads fields of raw objects: each wrong type becomes a Problem that says what is wrong, what follows and what to do.
  * Knows no kind, and never substitutes a value: who asks decides what a missing piece means.
  */
+import { isRaw, type Raw } from "../lib/json.ts";
 import type { ObjectRef, Problem, ProblemCode } from "../world/types.ts";
 import { LIMITS } from "./limits.ts";
-
-/** A map as it came from YAML or JSON. */
-export type Raw = Readonly<Record<string, unknown>>;
-
-export const isRaw = (value: unknown): value is Raw =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Kubernetes' names of objects, DNS-1123 subdomains. No `/` can get into a branded name. */
 const NAME = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;

@@ -6,7 +6,8 @@
 import type { RuleRef, SubjectRef, TrafficTarget } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
-import { at, isRaw, type Raw, type Reader } from "./reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, type Reader } from "./reader.ts";
 
 const TOP = ["apiVersion", "kind", "metadata", "status"];
 /** A rule that could not be read. */

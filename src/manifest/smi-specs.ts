@@ -6,7 +6,8 @@
 import type { HTTPMatch, HTTPRouteGroup, TCPRoute, UDPRoute, WrittenMatch } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
-import { at, isRaw, type Raw, type Reader } from "./reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
+import { at, type Reader } from "./reader.ts";
 
 const TOP = ["apiVersion", "kind", "metadata", "status"];
 /** RFC 9110's token: all that a method or a header's name can be. */

@@ -7,7 +7,8 @@ import type { TrafficSplit } from "../world/types.ts";
 import type { Place } from "./kinds.ts";
 import { LIMITS } from "./limits.ts";
 import { relativeWeights } from "./quantity.ts";
-import { at, describe, type Raw, type Reader } from "./reader.ts";
+import type { Raw } from "../lib/json.ts";
+import { at, describe, type Reader } from "./reader.ts";
 
 const IGNORED = "this TrafficSplit is ignored";
 const MAX_SUM = 2 ** 32 - 1;

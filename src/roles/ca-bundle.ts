@@ -3,7 +3,7 @@
  * Knows nothing of what the webhook does.
  */
 import { realClock, type Clock } from "../lib/settle.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import { BackOff, pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { isConflict } from "../sources/kubernetes/errors.ts";

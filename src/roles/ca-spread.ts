@@ -3,7 +3,7 @@
  * left it, as soon as no pod there has a sidecar. Another mesh's copies, of the same name, are left alone. Knows namespaces and pods as the world has them.
  */
 import { realClock } from "../lib/settle.ts";
-import { isRaw } from "../manifest/reader.ts";
+import { isRaw } from "../lib/json.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { isConflict, isNotFound } from "../sources/kubernetes/errors.ts";

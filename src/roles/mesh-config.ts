@@ -3,7 +3,7 @@
  * theirs and stays, every other one is as the values say. Knows no setting.
  */
 import { realClock } from "../lib/settle.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import { BackOff, pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { ApiError } from "../sources/kubernetes/errors.ts";

@@ -4,7 +4,7 @@
  */
 import { PrivateKey } from "../ca/private-key.ts";
 import { CaError, type SecretStore, type StoredRoot } from "../ca/store.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import { realClock, type Clock } from "../lib/settle.ts";
 import { BackOff, pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";

@@ -5,7 +5,7 @@
 import { realClock } from "../lib/settle.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { Log } from "../telemetry/log.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import type { Problem } from "../world/types.ts";
 import type { ApplyOptions } from "../sources/kubernetes/client.ts";
 import { isNotFound, isTransient } from "../sources/kubernetes/errors.ts";

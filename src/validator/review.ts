@@ -1,6 +1,7 @@
 /**
  * Validation in the form in which the API server asks: a request and the world → an answer. Knows no HTTP.
  */
+import { isRaw } from "../lib/json.ts";
 import type { Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
 import type { Candidate, Validator } from "./validate.ts";
@@ -43,6 +44,6 @@ function sentence({ object, path, message }: Problem, review: ObjectReview): str
 }
 
 function nameOf(object: unknown): unknown {
-  const metadata = typeof object === "object" && object !== null && "metadata" in object ? object.metadata : undefined;
-  return typeof metadata === "object" && metadata !== null && "name" in metadata ? metadata.name : undefined;
+  const metadata = isRaw(object) ? object["metadata"] : undefined;
+  return isRaw(metadata) ? metadata["name"] : undefined;
 }

@@ -4,7 +4,7 @@
  */
 import { Decoder, refOf } from "../manifest/decode.ts";
 import { kindOf, splitApiVersion } from "../manifest/kinds.ts";
-import { isRaw, type Raw } from "../manifest/reader.ts";
+import { isRaw, type Raw } from "../lib/json.ts";
 import { Compiler } from "../policy/compile.ts";
 import type { Change, ObjectRef, Problem, ProblemCode } from "../world/types.ts";
 import { apply, type World } from "../world/world.ts";

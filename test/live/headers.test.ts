@@ -6,7 +6,7 @@ import { explain } from "../../src/analysis/explain.ts";
 import type { Request } from "../../src/analysis/request.ts";
 import { Authority } from "../../src/ca/authority.ts";
 import type { Issued } from "../../src/ca/lifetime.ts";
-import type { Raw } from "../../src/manifest/reader.ts";
+import type { Raw } from "../../src/lib/json.ts";
 import { compile } from "../../src/policy/compile.ts";
 import type { Identity } from "../../src/world/names.ts";
 import { account, serviceRef } from "../support/build.ts";

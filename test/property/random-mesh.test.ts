@@ -1,7 +1,7 @@
 /** The random meshes of the differential tests have all that policies can have: what is never generated is never tested. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Raw } from "../../src/manifest/reader.ts";
+import type { Raw } from "../../src/lib/json.ts";
 import { randomMesh } from "../support/random-mesh.ts";
 
 const objects = fc

@@ -5,7 +5,7 @@
 import * as fc from "fast-check";
 import type { Client, Destination } from "../../src/analysis/ways.ts";
 import type { Request } from "../../src/analysis/request.ts";
-import type { Raw } from "../../src/manifest/reader.ts";
+import type { Raw } from "../../src/lib/json.ts";
 import { catalogOf } from "../../src/sources/files/catalog.ts";
 import { Cluster, type Subnets } from "../../src/sources/files/cluster.ts";
 import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";

@@ -1,7 +1,7 @@
 /**
  * What the cluster's verbs ask of an API server: whole lists, single objects, merge patches, and plain text. Knows no verb.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { isNotFound } from "../../sources/kubernetes/errors.ts";
 import { pathOf, type Name, type Resource } from "../../sources/kubernetes/resource.ts";
 import { Transport, type TransportOptions } from "../../sources/kubernetes/transport.ts";

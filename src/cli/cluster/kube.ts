@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { inClusterConfig, type ClusterConfig } from "../../sources/kubernetes/cluster-config.ts";
 import { kubeconfig } from "../../sources/kubernetes/kubeconfig.ts";
 import { UserError } from "../errors.ts";
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import { listAt, mapAt, stringAt } from "./objects.ts";
 import type { Settings } from "./settings.ts";
 

@@ -4,7 +4,7 @@
 import { table } from "../text.ts";
 import type { Context } from "./connection.ts";
 import { askController, listMeshes, monitoredNamespaces, type MeshInfo } from "./meshes.ts";
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import { nameOf } from "./objects.ts";
 
 export interface MeshRow extends MeshInfo {

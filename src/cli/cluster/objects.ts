@@ -1,7 +1,7 @@
 /**
  * Reads fields of objects as the API server sends them: what is missing or of another type is "" or empty. Pure.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { cut } from "../text.ts";
 import { ENVOY_CONTAINER } from "../../injector/settings.ts";
 import { ApiError } from "../../sources/kubernetes/errors.ts";

@@ -3,7 +3,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { ADMIN_PORT } from "../../xds/names.ts";
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import { EXIT, UserError } from "../errors.ts";
 import { formatOf } from "../output.ts";
 import { proxyTable } from "../proxy-status.ts";

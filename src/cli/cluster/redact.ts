@@ -3,7 +3,7 @@
  * their probes and hooks, annotations that are nobody's business. Pure.
  */
 import { ENVOY_CONTAINER, HOLD_CONTAINER, INIT_CONTAINER } from "../../injector/settings.ts";
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import type { Raw } from "./objects.ts";
 import { CONTROLLER, INJECTOR } from "./resources.ts";
 

@@ -2,7 +2,8 @@
  * Parsed files → the objects in them: Lists taken apart, kinds sorted, duplicates settled. Pure; decodes nothing.
  */
 import { kindOf, splitApiVersion } from "../../manifest/kinds.ts";
-import { at, isName, isRaw, NAME_WANTED, Reader, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
+import { at, isName, NAME_WANTED, Reader } from "../../manifest/reader.ts";
 import { refOf } from "../../manifest/decode.ts";
 import type { ObjectRef, Problem } from "../../world/types.ts";
 import { controllerOf, isPassedOver, type Controller } from "./kinds.ts";

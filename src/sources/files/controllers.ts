@@ -5,7 +5,8 @@
 import { contentHash, hash } from "../../lib/hash.ts";
 import { LIMITS } from "../../manifest/limits.ts";
 import { podSpec } from "../../manifest/pod-spec.ts";
-import { at, isRaw, Reader, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
+import { at, Reader } from "../../manifest/reader.ts";
 import { LABEL_PROXY_UUID, mustInject } from "../../world/injection.ts";
 import type { PodManifest, PodSpec } from "../../world/pod.ts";
 import type { Namespace, ObjectRef, Problem } from "../../world/types.ts";

@@ -6,7 +6,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { splitApiVersion } from "../../manifest/kinds.ts";
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import { podName } from "../../world/names.ts";
 import type { Change, ObjectRef, Problem, Namespace } from "../../world/types.ts";
 import { catalogOf, type Entry } from "./catalog.ts";

@@ -3,7 +3,7 @@
  * Kubernetes' shapes and is decoded like a cluster's.
  */
 import { hash } from "../../lib/hash.ts";
-import type { Raw } from "../../manifest/reader.ts";
+import type { Raw } from "../../lib/json.ts";
 import { localName, namespaceOf } from "../../world/names.ts";
 import type { PodManifest, PodStatus } from "../../world/pod.ts";
 import type { Service } from "../../world/types.ts";

@@ -1,7 +1,7 @@
 /**
  * A small client of one API server: list, watch, get, create, apply, replace, delete, and TokenReview. Keeps no object.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import type { Clock } from "../../lib/settle.ts";
 import { isNotFound, noAnswer } from "./errors.ts";
 import { metadataOf, pathOf, TOKEN_REVIEWS, type Name, type Resource } from "./resource.ts";

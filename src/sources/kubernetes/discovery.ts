@@ -2,7 +2,7 @@
  * Which versions of which collections the API server serves, asked again and again so that a CRD that comes or goes is noticed.
  * Knows no kind.
  */
-import { isRaw } from "../../manifest/reader.ts";
+import { isRaw } from "../../lib/json.ts";
 import { realClock, type Clock } from "../../lib/settle.ts";
 import type { Log } from "../../telemetry/log.ts";
 import { BackOff, pause } from "./back-off.ts";

@@ -1,6 +1,7 @@
 /**
  * What can go wrong between here and an API server, as one typed error whose message is a sentence. Knows no request.
  */
+import { isRaw } from "../../lib/json.ts";
 
 /** A refusal of the API server, or no usable answer at all. */
 export class ApiError extends Error {
@@ -63,9 +64,9 @@ const text = (value: unknown): string => (typeof value === "string" ? value.slic
  * `what` is the request in words, as `GET /api/v1/pods`.
  */
 export function refusal(what: string, status: number, body: unknown, retryAfterHeader?: string): ApiError {
-  const given = typeof body === "object" && body !== null ? (body as Record<string, unknown>) : {};
-  const details = typeof given["details"] === "object" && given["details"] !== null ? given["details"] : {};
-  const seconds = Number(retryAfterHeader ?? (details as Record<string, unknown>)["retryAfterSeconds"]);
+  const given = isRaw(body) ? body : {};
+  const details = isRaw(given["details"]) ? given["details"] : {};
+  const seconds = Number(retryAfterHeader ?? details["retryAfterSeconds"]);
   const reason = text(given["reason"]) || (REASONS[status] ?? "Unknown");
   const said = text(given["message"]) || (typeof body === "string" ? body.trim().slice(0, 200) : "");
   return new ApiError(
@@ -74,7 +75,7 @@ export function refusal(what: string, status: number, body: unknown, retryAfterH
     `${what}: the API server answered ${status} ${reason}${said ? `: ${said.replace(/\.$/, "")}` : ""}.${advice(status)}`,
     Number.isFinite(seconds) && seconds >= 0 ? seconds * 1_000 : undefined,
     undefined,
-    conflictsOf((details as Record<string, unknown>)["causes"]),
+    conflictsOf(details["causes"]),
   );
 }
 

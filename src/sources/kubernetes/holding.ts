@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Decoder } from "../../manifest/decode.ts";
 import { isPolicy, type KINDS } from "../../manifest/kinds.ts";
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import type { Change, Problem } from "../../world/types.ts";
 import type { Objects, Target } from "./reflector.ts";
 import { apiVersionOf, metadataOf } from "./resource.ts";

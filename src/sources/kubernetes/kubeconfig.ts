@@ -4,13 +4,11 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { load } from "js-yaml";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { fileToken, type ClusterConfig, type Token } from "./cluster-config.ts";
 import { ConfigError } from "./errors.ts";
 
-type Fields = Readonly<Record<string, unknown>>;
-
-const fields = (value: unknown): Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+const fields = (value: unknown): Raw => (isRaw(value) ? value : {});
 const string = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 
 /** The cluster of a context, the current one unless named. Throws `ConfigError` with what to put right. */
@@ -18,13 +16,13 @@ export async function kubeconfig(path: string, context?: string): Promise<Cluste
   const fail = (what: string): never => {
     throw new ConfigError(`The kubeconfig ${path} cannot be used: ${what}.`);
   };
-  let config: Fields;
+  let config: Raw;
   try {
     config = fields(load(await readFile(path, "utf8")));
   } catch (error) {
     return fail((error as Error).message.split("\n")[0] ?? "it cannot be read");
   }
-  const named = (list: string, key: string, name: string): Fields => {
+  const named = (list: string, key: string, name: string): Raw => {
     const entries = config[list];
     const found = (Array.isArray(entries) ? entries : []).map(fields).find((one) => one["name"] === name);
     return found ? fields(found[key]) : fail(`it has no ${key} "${name}"`);
@@ -42,7 +40,7 @@ export async function kubeconfig(path: string, context?: string): Promise<Cluste
     );
 
   /** The content of `key-data` (base64), or of the file that `key` names. */
-  const pem = async (from: Fields, key: string): Promise<string | undefined> => {
+  const pem = async (from: Raw, key: string): Promise<string | undefined> => {
     const data = string(from[`${key}-data`]);
     if (data !== undefined) return Buffer.from(data, "base64").toString("utf8");
     const file = string(from[key]);
@@ -71,7 +69,7 @@ export async function kubeconfig(path: string, context?: string): Promise<Cluste
   };
 }
 
-function tokenOf(user: Fields, base: string): Token | undefined {
+function tokenOf(user: Raw, base: string): Token | undefined {
   const file = string(user["tokenFile"]);
   if (file !== undefined) return fileToken(resolve(base, file));
   const token = string(user["token"]);

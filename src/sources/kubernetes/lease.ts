@@ -5,7 +5,7 @@
  * As in client-go, nobody compares a time in the Lease with his own clock: a follower counts from when *he* saw the Lease change, a leader
  * from when *he* sent the renewal that succeeded, and the leader's time is the shorter one.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { realClock, type Clock } from "../../lib/settle.ts";
 import type { Log } from "../../telemetry/log.ts";
 import { pause } from "./back-off.ts";

@@ -2,7 +2,7 @@
  * One collection of an API server, followed for ever: listed, watched, and begun anew after every kind of end. Keeps no object and
  * knows no kind: who is told decides what of it is kept.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { realClock, type Clock } from "../../lib/settle.ts";
 import type { Log } from "../../telemetry/log.ts";
 import { BackOff, pause } from "./back-off.ts";

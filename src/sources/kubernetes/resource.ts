@@ -1,7 +1,7 @@
 /**
  * Names and paths of the API server's collections and objects. Makes no request.
  */
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 
 /** One collection of objects, as the API server names it. */
 export interface Resource {

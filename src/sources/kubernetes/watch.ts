@@ -3,7 +3,7 @@
  * clean is an error.
  */
 import type { IncomingMessage } from "node:http";
-import { isRaw, type Raw } from "../../manifest/reader.ts";
+import { isRaw, type Raw } from "../../lib/json.ts";
 import { realClock, type Clock } from "../../lib/settle.ts";
 import { noAnswer, refusal } from "./errors.ts";
 import { Lines } from "./lines.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Decoder } from "../../../src/manifest/decode.ts";
-import type { Raw } from "../../../src/manifest/reader.ts";
+import type { Raw } from "../../../src/lib/json.ts";
 import { conditionsOf, renewed } from "../../../src/roles/status.ts";
 import { LATER, StatusWriter, type StatusApi, type Subject } from "../../../src/roles/status-writer.ts";
 import { subjectsOf } from "../../../src/roles/subjects.ts";
