@@ -10,6 +10,7 @@ import { ApiError } from "../sources/kubernetes/errors.ts";
 import { apiVersionOf, type Resource } from "../sources/kubernetes/resource.ts";
 import type { Log } from "../telemetry/log.ts";
 import { CONFIG_MAPS } from "./cluster.ts";
+import { MADE_HERE, madeHere } from "./made-here.ts";
 
 /** What it needs of a Kubernetes client. */
 export type MeshConfigApi = Pick<KubernetesClient, "get" | "apply">;
@@ -74,12 +75,15 @@ async function applyPreset({ client, log, namespace, preset }: PresetOptions, si
   if (typeof text !== "string") return;
   const spec: unknown = JSON.parse(text);
   if (!isRaw(spec)) throw new Error(`${KEY} of ConfigMap ${namespace}/${preset} is not a map`);
+  const there = await client.get(MESH_CONFIGS, { namespace, name: MESH_CONFIG }, signal);
+  // Left out where it stands, the API server would take it away.
+  const labels = there === undefined || madeHere(there) ? { labels: MADE_HERE } : {};
   const kept: string[] = [];
   for (let attempt = 1; ; attempt++) {
     const object = {
       apiVersion: apiVersionOf(MESH_CONFIGS),
       kind: "MeshConfig",
-      metadata: { name: MESH_CONFIG, namespace },
+      metadata: { name: MESH_CONFIG, namespace, ...labels },
       ...without({ spec }, new Set(kept)),
     };
     try {

@@ -10,14 +10,12 @@ import { BackOff, pause } from "../sources/kubernetes/back-off.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { ApiError, isConflict, isTransient } from "../sources/kubernetes/errors.ts";
 import { SECRETS } from "../sources/kubernetes/resource.ts";
+import { MADE_HERE } from "./made-here.ts";
 
 const CERTIFICATE = "ca.crt";
 const KEY = "private.key";
 /** For so long, in milliseconds, an API server may be away that is asked for the root; then a person is told. */
 const PATIENCE = 60_000;
-
-/** On a Secret that was made here, so that somebody's own is never removed. */
-const MADE_HERE = { "app.kubernetes.io/part-of": "heddle" } as const;
 
 export interface SecretStoreOptions {
   readonly client: KubernetesClient;
@@ -55,13 +53,6 @@ export function secretStore(options: SecretStoreOptions): SecretStore {
       return winner;
     },
   };
-}
-
-/** Whether Heddle made this Secret, and did not find it there: OSM's, or one that a user gave. */
-export function madeHere(secret: Raw): boolean {
-  const metadata = isRaw(secret["metadata"]) ? secret["metadata"] : {};
-  const labels = isRaw(metadata["labels"]) ? metadata["labels"] : {};
-  return Object.entries(MADE_HERE).every(([key, value]) => labels[key] === value);
 }
 
 const base64 = (text: string): string => Buffer.from(text, "utf8").toString("base64");

@@ -2,6 +2,7 @@
  * `heddle uninstall mesh`: helm's uninstall, the namespaces' labels, and on request the namespace and what is of the whole cluster.
  */
 import { KINDS } from "../../manifest/kinds.ts";
+import { madeHere } from "../../roles/made-here.ts";
 import { EXIT, UserError } from "../errors.ts";
 import type { Api } from "./api.ts";
 import { confirm, type Terminal } from "./terminal.ts";
@@ -209,11 +210,16 @@ async function deleteClusterWide({ api, terminal, instance, secretNamespace, sec
         return `Successfully deleted OSM ${kind}: ${name}`;
       });
   }
-  await attempt(`secret ${secret}`, async () =>
-    (await api.delete(SECRETS, { namespace: secretNamespace, name: secret }))
+  await attempt(`secret ${secret}`, async () => {
+    const name = { namespace: secretNamespace, name: secret };
+    const found = await api.get(SECRETS, name);
+    // There is no other copy of the key of somebody else's root.
+    if (found && !madeHere(found))
+      return `Ignoring - Heddle did not make secret ${secret} in namespace ${secretNamespace}. If nothing trusts it any more: kubectl delete secret ${secret} -n ${secretNamespace}`;
+    return found && (await api.delete(SECRETS, name))
       ? `Successfully deleted OSM secret ${secret} in namespace ${secretNamespace}`
-      : `Ignoring - did not find OSM CA bundle secret ${secret} in namespace ${secretNamespace}. Use --ca-bundle-secret-name and --osm-namespace to delete a specific mesh namespace's CA bundle secret if desired`,
-  );
+      : `Ignoring - did not find OSM CA bundle secret ${secret} in namespace ${secretNamespace}. Use --ca-bundle-secret-name and --osm-namespace to delete a specific mesh namespace's CA bundle secret if desired`;
+  });
   if (failed.length > 0)
     throw new UserError(
       `Failed to completely delete: ${failed.join(", ")}. The lines above say why; run it again when that is put right.`,

@@ -228,6 +228,11 @@ test("mesh upgrade keeps values, and takes helm's release from the control plane
 });
 
 describe("uninstall mesh", () => {
+  const caBundle = (labels: Record<string, string>) => ({
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "osm-ca-bundle", namespace: "osm-system", labels },
+  });
   beforeEach(() => bench.api.put(controller(), member("shop"), member("bank", "other"), namespace("osm-system")));
 
   test("asks, uninstalls, and takes the namespaces out", async () => {
@@ -276,7 +281,7 @@ describe("uninstall mesh", () => {
         kind: "CustomResourceDefinition",
         metadata: { name: "traffictargets.access.smi-spec.io" },
       },
-      { apiVersion: "v1", kind: "Secret", metadata: { name: "osm-ca-bundle", namespace: "osm-system" } },
+      caBundle({ "app.kubernetes.io/part-of": "heddle" }),
     );
     // What helm removes.
     bench.api.refuses = ({ path, method }) => {
@@ -297,6 +302,20 @@ describe("uninstall mesh", () => {
     expect(
       bench.api.find("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", "somebody-elses"),
     ).toBeDefined();
+  });
+
+  test("a root of trust that Heddle did not make stays", async () => {
+    bench.installHelm("v4.1.4");
+    bench.api.put(caBundle({}));
+    bench.api.refuses = ({ path, method }) => {
+      if (method === "GET" && path.includes("/secrets/")) bench.api.collections.set("/apis/apps/v1/deployments", []);
+      return undefined;
+    };
+    const { out } = await bench.heddle(["uninstall", "mesh", "-f", "-a"]);
+    expect(out).toMatch(
+      /^Ignoring - Heddle did not make secret osm-ca-bundle in namespace osm-system\. .*: kubectl delete secret osm-ca-bundle -n osm-system$/m,
+    );
+    expect(bench.api.find("/api/v1/secrets", "osm-ca-bundle")).toBeDefined();
   });
 
   test("what cannot be deleted is listed at the end", async () => {

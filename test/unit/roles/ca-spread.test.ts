@@ -234,7 +234,7 @@ test("the clean-up tries everything, and then says what it could not remove", as
   expect(server.of("secrets").objects.size).toBe(0);
 });
 
-test("the clean-up leaves a root of trust that Heddle did not make, and says so", async () => {
+test("the clean-up leaves a root of trust and settings that Heddle did not make, and says so", async () => {
   const said: unknown[] = [];
   const log = { ...silent, info: (...line: unknown[]) => void said.push(line) };
   const common = { client, namespace: "heddle-system", meshName: "osm", caConfigMap: "heddle-ca" };
@@ -242,9 +242,13 @@ test("the clean-up leaves a root of trust that Heddle did not make, and says so"
     metadata: { namespace: "heddle-system", name: "given", labels: { "app.kubernetes.io/part-of": "pki" } },
   };
   server.of("secrets").create(given);
+  const config = { namespace: "heddle-system", name: "osm-mesh-config" };
+  server.of("meshconfigs").create({ metadata: config });
   await cleanup({ ...common, log, caSecret: "given" }, stop.current.signal);
   expect([...server.of("secrets").objects.keys()]).toEqual(["heddle-system/given"]);
+  expect([...server.of("meshconfigs").objects.keys()]).toEqual(["heddle-system/osm-mesh-config"]);
   expect(said).toEqual([
+    ["left: Heddle did not make it", { resource: "meshconfigs", ...config }],
     ["left: Heddle did not make it", { resource: "secrets", namespace: "heddle-system", name: "given" }],
   ]);
 });

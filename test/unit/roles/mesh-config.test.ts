@@ -65,6 +65,20 @@ test("a list is one setting", async () => {
   expect(spec()).toEqual({ traffic: { ports: [7] } });
 });
 
+test("what was made here says so for good, and what was there never does", async () => {
+  const labels = () =>
+    (server.of("meshconfigs").objects.get("mesh/osm-mesh-config")?.["metadata"] as Json | undefined)?.["labels"];
+  await upgrade({ traffic: { enableEgress: true } });
+  await upgrade({ traffic: { enableEgress: false } });
+  expect(labels()).toEqual({ "app.kubernetes.io/part-of": "heddle" });
+  server.of("meshconfigs").delete("mesh/osm-mesh-config");
+  person({ traffic: { mode: true } });
+  await upgrade({ traffic: { enableEgress: true } });
+  await upgrade({ traffic: { enableEgress: false } });
+  expect(spec()).toEqual({ traffic: { mode: true, enableEgress: false } });
+  expect(labels() ?? {}).toEqual({});
+});
+
 test("without values nothing is made", async () => {
   await start();
   expect(spec()).toBeUndefined();
