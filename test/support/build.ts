@@ -50,7 +50,10 @@ export const world = (...changes: readonly Changes[]): World => apply(EMPTY_WORL
 /** The same object, gone. */
 export const gone = (change: Change): Change => ({ ...change, value: undefined });
 
-export const namespace = (name: string, more: { monitored?: boolean; metrics?: boolean; terminating?: true } = {}): Change => ({
+export const namespace = (
+  name: string,
+  more: { monitored?: boolean; metrics?: boolean; terminating?: true } = {},
+): Change => ({
   kind: "Namespace",
   namespace: "",
   name,
