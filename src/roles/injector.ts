@@ -4,7 +4,7 @@
 import { randomUUID } from "node:crypto";
 import { Authority } from "../ca/authority.ts";
 import { startDashboard } from "../dashboard/server.ts";
-import { reviewPod } from "../injector/review.ts";
+import { optsOut, reviewPod, type PodReview } from "../injector/review.ts";
 import { INJECTOR_DEFAULTS, type InjectorSettings, type Resources } from "../injector/settings.ts";
 import { Decoder } from "../manifest/decode.ts";
 import type { KubernetesClient } from "../sources/kubernetes/client.ts";
@@ -89,7 +89,7 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
           answer: async (request) =>
             reviewPod(request, {
               settings: settings(options, store.world, version),
-              namespace: await surely(store.world.tables.Namespace.get("")?.get(request.namespace), () =>
+              namespace: await surely(request, store.world.tables.Namespace.get("")?.get(request.namespace), () =>
                 lookUp(options, request.namespace, ending.signal),
               ),
               uuid: randomUUID(),
@@ -131,12 +131,14 @@ export async function injector(options: InjectorOptions, signal: AbortSignal): P
 
 /**
  * The API server asks because the namespace has the mesh's label. What the watch told says that a pod gets a sidecar, or it may be behind: then
- * the namespace is looked at, or the first pods of a new member would be outside of the mesh for good.
+ * the namespace is looked at, or the first pods of a new member would be outside of the mesh for good. Not for a pod that wants no sidecar.
  */
 export const surely = async (
+  { object }: Pick<PodReview, "object">,
   known: Namespace | undefined,
   lookAt: () => Promise<Namespace | undefined>,
-): Promise<Namespace | undefined> => (known?.monitored === true && known.inject ? known : lookAt());
+): Promise<Namespace | undefined> =>
+  (known?.monitored === true && known.inject) || optsOut(object) ? known : lookAt();
 
 /** A namespace as the API server has it now; undefined when there is none. */
 async function lookUp(
