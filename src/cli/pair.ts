@@ -64,10 +64,11 @@ function counting(
 ): { readonly objects: Objects; readonly problems: readonly Problem[] } {
   const isForeign = ({ ref }: Objects["entries"][number]): boolean =>
     ref.kind === "MeshConfig" && own !== undefined && ref.namespace !== own;
-  const problems = objects.entries.filter(isForeign).map(({ ref, file, lineOf }) => {
+  const problems = objects.entries.filter(isForeign).map((entry) => {
+    const { ref, file } = entry;
     const message = `the mesh reads the MeshConfig of its own namespace ${own} alone: this one changes nothing.`;
     const path = "metadata.namespace";
-    return { ...hint("without-effect", ref.kind, ref, path, message), file, line: lineOf(path) };
+    return { ...hint("without-effect", ref.kind, ref, path, message), file, line: entry.lineOf(path) };
   });
   return { objects: { ...objects, entries: objects.entries.filter((entry) => !isForeign(entry)) }, problems };
 }
