@@ -106,6 +106,8 @@ export function sentOn(method: string, sent: Headers, passed: Headers): Headers 
   const headers = new Map(passed);
   // It is said anew by each sidecar, of x-forwarded-proto.
   if (!sent.has(":scheme")) headers.delete(":scheme");
+  // In HTTP/2 the end of a request is said by itself.
+  if (sent.has(":scheme")) return headers;
   const bare = !sent.has("content-length") && !sent.has("transfer-encoding") && !headers.has("upgrade");
   if (bare && !WITHOUT_LENGTH.has(method)) headers.set("content-length", "0");
   return headers;

@@ -103,6 +103,10 @@ describe("allowed", () => {
     expect(verdict(asking(":scheme", "https"), [":scheme", "https"])).toBe("allowed");
     // To the client's sidecar it is http then, and to the server's, which is reached through TLS, https.
     expect(verdict(asking(":scheme", "https"), ["x-forwarded-proto", "ftp"])).toBe("allowed");
+    const length = asking("content-length", "0");
+    expect(ask(length, "a/web", "a/api", "POST /").verdict).toBe("allowed");
+    expect(ask(length, "a/web", "a/api", "GET /").verdict).toBe("denied");
+    expect(ask(length, "a/web", "a/api", "POST /", [[":scheme", "http"]]).verdict).toBe("denied");
     const ground = asking("te", "gzip");
     expect(says(ground, ask(ground, "a/web", "a/api", "GET /", [["te", "gzip"]]))).toEqual([
       "allowed by a/t if header te matched gzip (it is taken away by sidecars)",
