@@ -3,7 +3,7 @@
  * a rule that is broken or in the wrong namespace is in no Mesh; what they mean is never decided here, only named. Pure.
  */
 import { destinationOf } from "../policy/access.ts";
-import { routesOf, writtenMatch } from "../policy/routes.ts";
+import { headerMeant, routesOf, writtenMatch } from "../policy/routes.ts";
 import { identity as identityOf, localName, namespaceOf, type Identity } from "../world/names.ts";
 import type { HTTPMatch, ObjectRef, RuleRef, TrafficTarget } from "../world/types.ts";
 import { all, type World } from "../world/world.ts";
@@ -231,7 +231,7 @@ function requestDifferences(
   else if (methods.length > 0 && !methods.includes("*")) fits.push(`the method is ${seen.method}`);
   for (const { name, regex } of match.headers) {
     if (!misfits.headers.includes(name)) continue;
-    const is = seen.headers.get(name === "host" ? ":authority" : name);
+    const is = seen.headers.get(headerMeant(name));
     const taken = sent?.headers.some(([written]) => written.toLowerCase() === name);
     const now = is === undefined ? (taken ? "taken away by sidecars" : "missing") : JSON.stringify(is);
     differs.push({ what: "header", says: `header ${name} matched ${regex} (it is ${now})` });

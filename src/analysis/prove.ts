@@ -3,6 +3,7 @@
  * with a call that breaks it. Knows the Mesh and the World; not where an invariant was written.
  */
 import { asBytes } from "../lib/bytes.ts";
+import { headerMeant } from "../policy/routes.ts";
 import type { GroupName, Identity } from "../world/names.ts";
 import { hostsOf } from "./authority.ts";
 import { admittedAt, leadsTo, portsBehind } from "./callers.ts";
@@ -247,7 +248,7 @@ function wantedBy(requests: Requests, wanted: Wanted = {}): RequestSet {
   const { methods, pathRegex, path, headers } = wanted;
   const paths = path === undefined ? pathRegex && languages.regex(pathRegex) : languages.literal(path);
   const named = Object.entries(headers ?? {}).map(
-    ([name, value]) => [name === "host" ? ":authority" : name, languages.literal(asBytes(value))] as const,
+    ([name, value]) => [headerMeant(name), languages.literal(asBytes(value))] as const,
   );
   return requests.with({
     ...(paths ? { path: paths } : {}),

@@ -4,6 +4,7 @@
  */
 import { asBytes } from "../lib/bytes.ts";
 import { matcher } from "../language/matcher.ts";
+import { headerMeant } from "../policy/routes.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { AUTHORITIES } from "./authority.ts";
 import { isUnfit, pass, sentOn, type Headers, type Unfit } from "./headers.ts";
@@ -118,7 +119,7 @@ function compile(match: HTTPMatch): Compiled {
       methods: methods.length === 0 || methods.includes("*") ? undefined : new Set(methods),
       headers: headers.map(({ name, regex }) => ({
         name,
-        as: name === "host" ? ":authority" : name,
+        as: headerMeant(name),
         matches: matcher(regex),
       })),
     };

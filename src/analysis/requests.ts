@@ -5,6 +5,7 @@
  * A set holds only requests that Envoy's rules can ever see (the universe), so what lies outside of it is no difference.
  */
 import type { Language, Languages } from "../language/languages.ts";
+import { headerMeant } from "../policy/routes.ts";
 import type { HTTPMatch } from "../world/types.ts";
 import { NOT_AS_SENT } from "./headers.ts";
 import { AUTHORITY, Boxes, REQUEST_LIMITS, RequestsTooMany, type Box, type HeaderPart } from "./boxes.ts";
@@ -188,7 +189,7 @@ export class Requests {
     let method = methods.length === 0 || methods.includes("*") ? languages.all : languages.oneOf(methods);
     const asked = new Map<string, Language>();
     for (const { name: written, regex } of headers) {
-      const name = written === "host" ? AUTHORITY : written;
+      const name = headerMeant(written);
       const values = languages.regex(regex);
       if (name === ":method") method = languages.intersection(method, values);
       else if (NOT_AS_SENT.has(name) || (name.startsWith(":") && name !== AUTHORITY)) throw new HeaderNotCompared(name);

@@ -14,6 +14,9 @@ export interface Routes {
   readonly problems: readonly Problem[];
 }
 
+/** The header that a name in a match means: `host` is the request's authority, in HTTP/1.1 and HTTP/2 (smi-semantics, row 13). */
+export const headerMeant = (name: string): string => (name === "host" ? ":authority" : name);
+
 const decoded = new WeakMap<HTTPRouteGroup, Routes>();
 
 /** The matches of one route group. Made once for each object. */

@@ -10,6 +10,7 @@ import {
 } from "../../gen/envoy/config/rbac/v3/rbac.ts";
 import type { HeaderMatcher } from "../../gen/envoy/config/route/v3/route_components.ts";
 import type { RouteMatch, Rule } from "../policy/ir.ts";
+import { headerMeant } from "../policy/routes.ts";
 import { principalDnsName } from "../world/names.ts";
 import { exact, regex } from "./message.ts";
 
@@ -46,10 +47,10 @@ function permission(match: RouteMatch): Permission {
   return more.length === 0 ? only : { rule: { $case: "andRules", value: { rules: all } } };
 }
 
-/** A match's methods and headers, for RBAC and routes alike. `host` means the request's authority in HTTP/1.1 and HTTP/2. */
+/** A match's methods and headers, for RBAC and routes alike. */
 export function headerMatchers({ methods, headers }: Pick<RouteMatch, "methods" | "headers">): HeaderMatcher[] {
   const matchers: HeaderMatcher[] = headers.map(({ name, regex: pattern }) => ({
-    name: name === "host" ? ":authority" : name,
+    name: headerMeant(name),
     headerMatchSpecifier: { $case: "stringMatch", value: regex(pattern) },
   }));
   if (methods.length > 0 && !methods.includes("*")) {
