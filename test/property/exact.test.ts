@@ -238,10 +238,10 @@ function suspicious(
     path: fromBytes(path),
     headers: headers
       .filter((_, j) => (i + j + seed) % 3 !== 0)
-      .map(
-        ({ name, regex }, j) =>
-          [name, fromBytes([...probes(languages.regex(regex), [seed + i + j])][0] ?? "")] as const,
-      ),
+      .map(({ name, regex }, j) => [name, [...probes(languages.regex(regex), [seed + i + j])][0] ?? ""] as const)
+      // Codecs let no control character through, and take blanks off the ends.
+      .filter(([, value]) => /^(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?$/.test(value))
+      .map(([name, value]) => [name, fromBytes(value)] as const),
   }));
 }
 
