@@ -8,12 +8,16 @@ import { EXIT, sentenceOf, UserError } from "./errors.ts";
 
 type Flags = Readonly<Record<string, string>>;
 
+const dashed = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 const number = (flags: Flags, name: string): number => {
   const value = Number(flags[name]);
   if (Number.isInteger(value) && value >= 0) return value;
-  throw new UserError(
-    `--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} takes a whole number, not "${flags[name]}".`,
-  );
+  throw new UserError(`${dashed(name)} takes a whole number, not "${flags[name]}".`);
+};
+const oneOf = <T extends string>(flags: Flags, name: string, allowed: readonly T[]): T => {
+  const found = allowed.find((one) => one === flags[name]);
+  if (found !== undefined) return found;
+  throw new UserError(`${dashed(name)} takes one of ${allowed.join(", ")}, not "${flags[name]}".`);
 };
 const text = (flags: Flags, name: string): string => flags[name] ?? "";
 
@@ -112,6 +116,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
       ["init-resources", "{}"],
       ["image-pull-policy", "IfNotPresent"],
       ["sidecar-drain-seconds", "5"],
+      ["native-sidecars", "auto"],
     ],
     async (flags) => {
       const { parts, signal } = await start(flags);
@@ -127,6 +132,7 @@ export function roleCommands(program: Command, config: Config, done: (code: numb
           initResources: JSON.parse(text(flags, "initResources")) as object,
           imagePullPolicy: text(flags, "imagePullPolicy") as "IfNotPresent",
           drainSeconds: number(flags, "sidecarDrainSeconds"),
+          nativeSidecars: oneOf(flags, "nativeSidecars", ["auto", "true", "false"]),
           ipv6: process.env["KUBERNETES_SERVICE_HOST"]?.includes(":") ?? false,
         },
         signal,

@@ -39,6 +39,8 @@ export interface InjectorOptions {
   readonly initResources?: Resources;
   readonly imagePullPolicy: InjectorSettings["imagePullPolicy"];
   readonly drainSeconds: number;
+  /** `auto`: where the API server has them. Kubelets may be older, so people may say. */
+  readonly nativeSidecars: "auto" | "true" | "false";
   /** Whether the cluster's first family is IPv6: the kubelet then probes pods there. */
   readonly ipv6: boolean;
 }
@@ -161,6 +163,12 @@ async function kubernetesVersion(client: KubernetesClient, signal: AbortSignal):
   return Number(major) * 100 + Number.parseInt(minor, 10);
 }
 
+/** How sidecars and their hooks are written. Whoever has kubelets without native sidecars has some without the sleep action too. */
+export const formOf = (native: InjectorOptions["nativeSidecars"], version: number) => ({
+  nativeSidecars: native === "auto" ? version >= 129 : native === "true",
+  sleepAction: native !== "false" && version >= 130,
+});
+
 function settings(options: InjectorOptions, world: World, version: number): InjectorSettings {
   const { namespace, clusterDomain, initResources } = options;
   const { sidecar, envoyLogLevel } = settingsOf(world);
@@ -168,8 +176,7 @@ function settings(options: InjectorOptions, world: World, version: number): Inje
   return {
     ...INJECTOR_DEFAULTS,
     ...sidecar,
-    nativeSidecars: version >= 129,
-    sleepAction: version >= 130,
+    ...formOf(options.nativeSidecars, version),
     envoyImage: options.envoyImage,
     initImage: options.initImage,
     imagePullPolicy: options.imagePullPolicy,

@@ -26,6 +26,8 @@ const fail = (says: string, todo: string): Finding => ({ outcome: "fail", says, 
 const LEAST = 28;
 const LATEST = 37;
 const NATIVE_SIDECARS = 29;
+/** The first with the sleep action of hooks. */
+const SLEEP_ACTION = 30;
 
 export function kubernetesVersion(answer: unknown): Finding[] {
   const version = stringAt(answer, "gitVersion");
@@ -168,6 +170,21 @@ export function nodes(objects: readonly Raw[]): Finding {
   return ok(`${good} ${good === 1 ? "node runs" : "nodes run"} Linux on amd64 or arm64`);
 }
 
+/** Kubelets that do not know what the API server's version promises: their pods would get sidecars that they cannot run, or hooks. */
+export function kubelets(objects: readonly Raw[], answer: unknown): Finding[] {
+  const minorOf = (version: string) => Number(/^v?1\.(\d+)/.exec(version)?.[1] ?? Number.NaN);
+  const needed = Math.min(minorOf(stringAt(answer, "gitVersion")), SLEEP_ACTION);
+  if (!(needed >= NATIVE_SIDECARS)) return [];
+  const old = objects.filter((node) => minorOf(stringAt(node, "status", "nodeInfo", "kubeletVersion")) < needed);
+  if (old.length === 0) return [];
+  return [
+    warn(
+      `The kubelets of ${old.length} of ${objects.length} nodes are older than 1.${needed}, and so than the API server`,
+      "Upgrade them, or install with --set sidecar.native=false until they are: they may not know native sidecars or the sleep action.",
+    ),
+  ];
+}
+
 const SIGN = { ok: ["green", "√"], warn: ["yellow", "‼"], fail: ["red", "×"] } as const;
 
 export const findingLines = (findings: readonly Finding[], paint: Terminal["paint"]): string[] =>
@@ -186,7 +203,10 @@ export async function check(context: Context): Promise<number> {
     ...(await Promise.all([
       asked("API groups", async () => [apiGroups(await api.json("/apis"))]),
       asked("permissions", async () => [permissions(await refusedOf(api, settings.namespace))]),
-      asked("nodes", async () => [nodes(await api.list(NODES))]),
+      asked("nodes", async () => {
+        const list = await api.list(NODES);
+        return [nodes(list), ...kubelets(list, version)];
+      }),
       asked("CRDs", async () => [crds(await api.list(CRDS))]),
       asked("other meshes", async () =>
         otherMeshes(await api.list(MUTATING_WEBHOOKS), await api.list(NAMESPACES), await listMeshes(api, settings)),

@@ -38,6 +38,7 @@ describe.each(MAJORS)("helm %i", (major) => {
 
   test.each([
     ["a wrong type", { controller: { replicas: "two" } }, /controller[./]replicas.*(string.*integer|integer.*string)/s],
+    ["a word for a switch", { sidecar: { native: "sometimes" } }, /sidecar[./]native/],
     ["a misspelt key", { controler: {} }, /[Aa]dditional propert.*controler/],
     ["a misspelt key of MeshConfig", { meshConfig: { traffic: { enableEgres: true } } }, /enableEgres/],
     ["a wrong type in OSM's values", { osm: { enableEgress: "yes" } }, /osm[./]enableEgress.*boolean/s],
@@ -218,6 +219,16 @@ test("difference 7: the controller may read what the table of kinds lists, write
     .flatMap(({ rules: all }) => all as typeof rules);
   expect(everywhere.flatMap(({ resources }) => resources)).not.toContain("secrets");
   expect(everywhere.flatMap(({ verbs }) => verbs)).not.toContain("*");
+});
+
+test.each([
+  [undefined, "auto"],
+  [true, "true"],
+  [false, "false"],
+])("sidecar.native %o is what the injector is told", async (native, told) => {
+  const objects = await render({ values: native === undefined ? {} : { sidecar: { native } } });
+  const args = at(one(objects, "Deployment", "osm-injector"), "spec", "template", "spec", "containers", 0, "args");
+  expect(args).toContain(`--native-sidecars=${told}`);
 });
 
 describe("OSM's values", () => {

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { kubernetesVersion } from "../../../src/cli/cluster/check.ts";
+import { kubelets, kubernetesVersion } from "../../../src/cli/cluster/check.ts";
 import { tar } from "../../../src/cli/cluster/archive.ts";
 import { Bench, BUILT_IN, controller, member, namespace, pod } from "./heddle.ts";
 import type { Json } from "./fake-api.ts";
@@ -91,6 +91,20 @@ describe("check --pre", () => {
     const { code, out } = await bench.heddle(["check", "--pre"]);
     expect(out).toMatch(/‼ Not checked: nodes: .*403 Forbidden/);
     expect(code).toBe(0);
+  });
+
+  test.each([
+    ["v1.36.3", ["v1.36.3", "v1.30.0"], undefined],
+    ["v1.36.3", ["v1.29.9", "v1.28.1", "v1.30.1"], "2 of 3 nodes are older than 1.30"],
+    ["v1.29.2", ["v1.29.0", "v1.28.1-eks"], "1 of 2 nodes are older than 1.29"],
+    ["v1.28.9", ["v1.27.0"], undefined],
+    ["v1.36.3", ["", "soup"], undefined],
+    ["soup", ["v1.20.0"], undefined],
+  ])("API server %s, kubelets %j", (gitVersion, versions, says) => {
+    const list = versions.map((kubeletVersion) => ({ status: { nodeInfo: { kubeletVersion } } }));
+    const [finding] = kubelets(list, { gitVersion });
+    if (says === undefined) expect(finding).toBeUndefined();
+    else expect(finding).toMatchObject({ outcome: "warn", says: expect.stringContaining(says) });
   });
 
   test.each([

@@ -1,7 +1,7 @@
 /** Which namespace a pod is judged by, when the watch may be behind the API server. */
 import { expect, test } from "vitest";
 import { reviewPod } from "../../../src/injector/review.ts";
-import { surely } from "../../../src/roles/injector.ts";
+import { formOf, surely } from "../../../src/roles/injector.ts";
 import { settings } from "../injector/pods.ts";
 
 const namespace = (monitored: boolean, inject: boolean) => ({ name: "shop", monitored, inject, metrics: false });
@@ -40,4 +40,15 @@ test.each(["disabled", "no", "false", " Disabled "])(
 test("a pod that says anything else is looked at", async () => {
   for (const word of ["enabled", "maybe", ""])
     await expect(surely(says(word), undefined, () => Promise.reject(new Error("asked")))).rejects.toThrow("asked");
+});
+
+test.each([
+  ["auto", 128, false, false],
+  ["auto", 129, true, false],
+  ["auto", 130, true, true],
+  ["true", 130, true, true],
+  ["true", 129, true, false],
+  ["false", 136, false, false],
+] as const)("sidecar.native=%s on %i", (native, version, nativeSidecars, sleepAction) => {
+  expect(formOf(native, version)).toEqual({ nativeSidecars, sleepAction });
 });
