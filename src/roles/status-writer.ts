@@ -28,7 +28,8 @@ export interface Subject {
   /** That the problems and the state are about. */
   readonly generation: number;
   readonly problems: readonly Problem[];
-  readonly state: State;
+  /** `outside`: its namespace is not in the mesh, and nothing is said of it. */
+  readonly state: State | "outside";
 }
 
 export interface StatusWriterOptions {
@@ -78,8 +79,10 @@ export class StatusWriter {
     const there = new Set<string>();
     for (const subject of subjects) {
       const key = keyOf(subject);
-      there.add(key);
       const done = this.#done.get(key);
+      // What was said of it is taken back, by who has said it.
+      if (subject.state === "outside" && !done?.stands?.length) continue;
+      there.add(key);
       const stands =
         done !== undefined &&
         done.generation === subject.generation &&
@@ -156,7 +159,7 @@ export class StatusWriter {
     subject: Subject,
     signal: AbortSignal,
   ): Promise<{ readonly news: boolean; readonly stands: readonly Written[] | undefined }> {
-    const { resource, namespace, name, generation } = subject;
+    const { resource, namespace, name, generation, problems, state } = subject;
     const { api, manager, now } = this.#options;
     const known = this.#done.get(keyOf(subject));
     const read = () => api.get(resource, { namespace, name }, signal);
@@ -167,13 +170,14 @@ export class StatusWriter {
       if (!object) return gone;
       before = standing(object);
     }
-    const wanted = conditionsOf(subject.problems, subject.state);
-    const conditions = renewed(wanted, before, generation, now().toISOString());
+    const wanted = state === "outside" ? [] : conditionsOf(problems, state);
+    const conditions = state === "outside" ? [] : renewed(wanted, before, generation, now().toISOString());
     if (!conditions) return { news: false, stands: before };
     const applied = {
       apiVersion: apiVersionOf(resource),
       kind: subject.kind,
       metadata: { namespace, name },
+      // An empty list takes back what we own; an empty status is refused.
       status: { conditions },
     };
     try {
@@ -187,11 +191,13 @@ export class StatusWriter {
     }
     const [accepted] = wanted;
     const was = before.find((condition) => condition.type === "Accepted");
-    return { news: was?.status !== accepted.status || was.message !== accepted.message, stands: conditions };
+    const news = accepted !== undefined && (was?.status !== accepted.status || was.message !== accepted.message);
+    return { news, stands: conditions };
   }
 
   /** One Event for what is newly wrong: what stood in the status already, a leader before this one has told. */
   async #tell(subject: Subject, signal: AbortSignal): Promise<void> {
+    if (subject.state === "outside") return;
     const [accepted] = conditionsOf(subject.problems, subject.state);
     if (accepted.status === "True") return;
     const { api, manager, now } = this.#options;

@@ -14,11 +14,8 @@ export interface Condition {
 /** Longest message of a condition; Kubernetes takes 32,768. */
 const MAX_MESSAGE = 4096;
 
-/**
- * Where an object is: `published` to proxies, as far as it is honoured; not there yet (`pending`); or so wrong that nothing of it
- * can be used (`unusable`).
- */
-export type State = "published" | "pending" | "unusable";
+/** Where an object of the mesh is: `published` to proxies, as far as it is honoured; or so wrong that nothing of it can be used (`unusable`). */
+export type State = "published" | "unusable";
 
 /**
  * `Accepted`: whether all of it is honoured; its reason is the first problem's code. `Programmed`: whether what is honoured
@@ -44,7 +41,6 @@ export function conditionsOf(
 
 const PROGRAMMED = {
   published: { status: "True", reason: "Published", message: "" },
-  pending: { status: "False", reason: "Pending", message: "no snapshot with it is published yet" },
   unusable: { status: "False", reason: "Unusable", message: "nothing of it can be used: see Accepted" },
 } as const;
 

@@ -1,6 +1,6 @@
 /**
  * Which objects have a status, and what it is about: every policy object of the mesh's namespaces, also those of which nothing can be
- * used. Pure; writes nothing.
+ * used; others are outside. Pure; writes nothing.
  */
 import { isPolicy, isSetting, KINDS } from "../manifest/kinds.ts";
 import type { Kind, Problem } from "../world/types.ts";
@@ -30,11 +30,11 @@ export function subjectsOf(
     const wrong = Map.groupBy(ofKind.get(kind) ?? [], ({ object }) => keyOf(object.namespace, object.name));
     const subjects: Subject[] = [];
     for (const [namespace, objects] of world.tables[kind]) {
-      if (!isSeen(world, entry, namespace)) continue;
+      const state = isSeen(world, entry, namespace) ? "published" : "outside";
       for (const name of objects.keys()) {
         const own = wrong.get(keyOf(namespace, name)) ?? [];
         const generation = generationOf(kind, namespace, name);
-        subjects.push({ kind, resource, namespace, name, generation, problems: own, state: "published" });
+        subjects.push({ kind, resource, namespace, name, generation, problems: own, state });
       }
     }
     // An object so wrong that the world does not have it is known by its problems alone.
@@ -42,9 +42,10 @@ export function subjectsOf(
       const [first] = own;
       if (!first) continue;
       const { namespace, name } = first.object;
-      if (name === "" || world.tables[kind].get(namespace)?.has(name) || !isSeen(world, entry, namespace)) continue;
+      if (name === "" || world.tables[kind].get(namespace)?.has(name)) continue;
+      const state = isSeen(world, entry, namespace) ? "unusable" : "outside";
       const generation = generationOf(kind, namespace, name);
-      subjects.push({ kind, resource, namespace, name, generation, problems: own, state: "unusable" });
+      subjects.push({ kind, resource, namespace, name, generation, problems: own, state });
     }
     return subjects;
   });

@@ -118,6 +118,19 @@ export function statuses(open: () => Market): void {
       expect((await events("from-outside")).map(({ reason }) => reason)).toEqual(["WithoutEffect"]);
     });
 
+    test("a namespace that leaves the mesh: what was said of its policies is taken back", async () => {
+      const label = "openservicemesh.io/monitored-by";
+      await shop.kubectl("create", "namespace", "leaving");
+      await shop.kubectl("label", "namespace", "leaving", `${label}=osm`);
+      await shop.kubectlApply({ ...tcpRoute, metadata: { name: "left", namespace: "leaving" } });
+      const conditions = async () =>
+        (await policies()).find(({ metadata }) => metadata.name === "left")?.status?.conditions?.length ?? 0;
+      await until("it has its conditions", async () => (await conditions()) === 2, 30_000);
+      await shop.kubectl("label", "namespace", "leaving", `${label}-`);
+      await until("it has none", async () => (await conditions()) === 0, 30_000);
+      await shop.kubectl("delete", "namespace", "leaving");
+    });
+
     test("a MeshConfig that somebody deletes comes back as the chart's values say", async () => {
       const config = async () => (await policies()).find(({ kind }) => kind === "MeshConfig");
       const before = await config();

@@ -75,9 +75,9 @@ test("difference 13: conditions: errors are not accepted, hints are, and the sen
     { type: "Accepted", status: "False", reason: "UnknownRoute", message: "spec.rules[0].name: e" },
     { type: "Programmed", status: "True", reason: "Published", message: "" },
   ]);
-  expect(conditionsOf([problem("hint", "h")], "pending").map((c) => [c.status, c.reason])).toEqual([
+  expect(conditionsOf([problem("hint", "h")], "published").map((c) => [c.status, c.reason])).toEqual([
     ["True", "AcceptedWithHints"],
-    ["False", "Pending"],
+    ["True", "Published"],
   ]);
   expect(conditionsOf([problem("error", "e")], "unusable").map((c) => [c.status, c.reason])).toEqual([
     ["False", "UnknownRoute"],
@@ -221,7 +221,27 @@ test("a status that is refused, or that the CRD has not, is no storm: tried agai
   }
 });
 
-test("subjects: every policy object of the mesh's namespaces, those too of which nothing can be used, and no others", () => {
+test("a namespace that leaves the mesh: what was said of its policies is taken back, and nothing is written to others", async () => {
+  const { server, calls, objects } = api(["t", "foreign"]);
+  const status = writer(server);
+  const bad = subject("t", [problem("error", "e")]);
+  const outside = (one: Subject): Subject => ({ ...one, state: "outside" });
+  status.update([bad, outside(subject("foreign"))], signal);
+  await status.settled();
+  calls.length = 0;
+  for (let i = 0; i < 3; i++) {
+    status.update([outside(bad), outside(subject("foreign"))], signal);
+    await status.settled();
+  }
+  expect(calls).toEqual(["apply t"]);
+  expect(objects.get("t")?.["status"]).toEqual({ conditions: [] });
+  // It comes back.
+  status.update([bad], signal);
+  await status.settled();
+  expect(calls).toEqual(["apply t", "get t", "apply t", "event UnknownRoute"]);
+});
+
+test("subjects: every policy object of the mesh's namespaces, those too of which nothing can be used; others are outside", () => {
   const labels = { "openservicemesh.io/monitored-by": "osm" };
   const decoder = new Decoder();
   const target = (namespace: string, name: string, spec: unknown) => ({
@@ -264,10 +284,13 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
   const found = subjectsOf(world, problems, served, generationOf);
   expect(found.map(({ kind, namespace, name, state }) => `${kind} ${namespace}/${name} ${state}`)).toEqual([
     "TrafficTarget in/good published",
+    "TrafficTarget out/good outside",
+    "TrafficTarget out/broken outside",
     "TrafficTarget in/broken unusable",
     "MeshConfig sys/c published",
     "IngressBackend in/i unusable",
+    "IngressBackend out/i outside",
   ]);
-  expect(found[1]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
-  expect(found.map(({ generation }) => generation)).toEqual([19, 21, 14, 17]);
+  expect(found[3]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
+  expect(found.map(({ generation }) => generation)).toEqual([19, 20, 22, 21, 14, 17, 18]);
 });
