@@ -11,7 +11,7 @@ import { decidedBy, type Deciding } from "./deciding.ts";
 import { cannotTell } from "./limits.ts";
 import { knownTo, selectedBy, serviceOf } from "./pods.ts";
 import { allowedAt, letBy, looksAtRequests, relationOf, routesTaken, type Share, type Verdict } from "./relation.ts";
-import type { Request, Requests, RequestSet } from "./requests.ts";
+import { HeaderNotCompared, isCompared, type Request, type Requests, type RequestSet } from "./requests.ts";
 import { isIn, scopeOf, type Scope } from "./scope.ts";
 import { waysOf, type Destination, type Ground, type Server } from "./ways.ts";
 
@@ -247,9 +247,11 @@ function wantedBy(requests: Requests, wanted: Wanted = {}): RequestSet {
   const { languages } = requests;
   const { methods, pathRegex, path, headers } = wanted;
   const paths = path === undefined ? pathRegex && languages.regex(pathRegex) : languages.literal(path);
-  const named = Object.entries(headers ?? {}).map(
-    ([name, value]) => [headerMeant(name), languages.literal(asBytes(value))] as const,
-  );
+  const named = Object.entries(headers ?? {}).map(([written, value]) => {
+    const name = headerMeant(written);
+    if (!isCompared(name)) throw new HeaderNotCompared(name, "the invariant");
+    return [name, languages.literal(asBytes(value))] as const;
+  });
   return requests.with({
     ...(paths ? { path: paths } : {}),
     ...(methods ? { method: languages.oneOf(methods) } : {}),

@@ -25,13 +25,17 @@ export interface Request {
   readonly authority: string;
 }
 
-/** A match asks for a header that does not arrive as it is sent: the question has no answer here. */
+/** A match or an invariant is about a header that does not arrive as it is sent: the question has no answer here. */
 export class HeaderNotCompared extends Error {
-  constructor(header: string) {
-    super(`a match is about the header ${header}, which is not compared here`);
+  constructor(header: string, who = "a match") {
+    super(`${who} is about the header ${header}, which is not compared here`);
     this.name = "HeaderNotCompared";
   }
 }
+
+/** Whether what a header is at the server is said by the header alone. Of pseudo headers the authority is. */
+export const isCompared = (name: string): boolean =>
+  !NOT_AS_SENT.has(name) && (!name.startsWith(":") || name === AUTHORITY);
 
 /** In the order in which a witness prefers them. */
 const KNOWN_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
@@ -192,7 +196,7 @@ export class Requests {
       const name = headerMeant(written);
       const values = languages.regex(regex);
       if (name === ":method") method = languages.intersection(method, values);
-      else if (NOT_AS_SENT.has(name) || (name.startsWith(":") && name !== AUTHORITY)) throw new HeaderNotCompared(name);
+      else if (!isCompared(name)) throw new HeaderNotCompared(name);
       else asked.set(name, languages.intersection(asked.get(name) ?? languages.all, values));
     }
     const path = pathRegex === undefined ? languages.all : languages.regex(pathRegex);

@@ -248,6 +248,19 @@ describe("what cannot be told", () => {
       expect(said(never("web/thief", "shop/store"), odd, rule), name).toMatch(/^unknown: a match is about the header/);
     }
   });
+  test("requests with a header that Envoy makes or takes away itself", () => {
+    const open = lets("shop/store", ["web/buyer"]);
+    for (const [name, value] of [
+      ["connection", "upgrade"],
+      ["content-length", "a"],
+      [":scheme", "http"],
+    ] as const) {
+      const wanted = { methods: ["GET"], path: "/a", headers: { [name]: value } };
+      expect(said({ kind: "always", from: ["web/buyer"], to: "shop/store", requests: wanted }, open)).toBe(
+        `unknown: the invariant is about the header ${name}, which is not compared here`,
+      );
+    }
+  });
   test("pods that decide by their own rules when a headless Service of their account is named at their address", () => {
     const x = [
       pods(workload("shop/acc", { labels: { app: "x" } })),
