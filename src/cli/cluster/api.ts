@@ -67,6 +67,17 @@ export class Api {
     });
   }
 
+  /** Whether the API server would take it; it is not made. Rejects with the API server's words when it would not. */
+  async tryCreate(resource: Resource, namespace: string, object: Raw): Promise<void> {
+    await this.#transport.ask({
+      method: "POST",
+      path: pathOf(resource, { namespace }),
+      query: { dryRun: "All" },
+      body: object,
+      signal: this.#signal,
+    });
+  }
+
   /** A JSON merge patch: null removes a key, what is not named stays. */
   async patch(resource: Resource, name: Name, patch: Raw): Promise<void> {
     await this.#transport.ask({

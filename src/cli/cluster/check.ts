@@ -1,12 +1,13 @@
 /**
  * `heddle check --pre`: whether a cluster can take a mesh, before anything is installed. Verdicts are pure; the asking is below them.
  */
+import { isNotFound } from "../../sources/kubernetes/errors.ts";
 import { EXIT } from "../errors.ts";
 import type { Api, Permission } from "./api.ts";
 import type { Context } from "./connection.ts";
 import { listMeshes, type MeshInfo } from "./meshes.ts";
 import { isForbidden, labelOf, listAt, mapAt, nameOf, stringAt, type Raw } from "./objects.ts";
-import { CRDS, MUTATING_WEBHOOKS, NAMESPACES, NODES } from "./resources.ts";
+import { CRDS, MUTATING_WEBHOOKS, NAMESPACES, NODES, PODS } from "./resources.ts";
 import { errorOf } from "./sentences.ts";
 import type { Terminal } from "./terminal.ts";
 import { OSM_CRDS } from "./uninstall.ts";
@@ -185,6 +186,19 @@ export function kubelets(objects: readonly Raw[], answer: unknown): Finding[] {
   ];
 }
 
+const PRIORITY_CLASS = "system-cluster-critical";
+
+/** What became of a pod of the class that the chart gives its own. Undefined: it would be taken. */
+export function priority(refusal: unknown): Finding {
+  if (refusal === undefined) return ok(`Pods of the priority class ${PRIORITY_CLASS} are taken`);
+  // No right to make pods, or a policy about something else: that says nothing about the class. Quota's word comes as a 500.
+  if (!/match these scopes|priority ?class/i.test(errorOf(refusal))) throw refusal;
+  return warn(
+    `Pods of the priority class ${PRIORITY_CLASS} are refused outside of kube-system: ${errorOf(refusal)}`,
+    "Install with --set controller.priorityClassName= --set injector.priorityClassName=, or allow it: docs/install.md#priority",
+  );
+}
+
 const SIGN = { ok: ["green", "√"], warn: ["yellow", "‼"], fail: ["red", "×"] } as const;
 
 export const findingLines = (findings: readonly Finding[], paint: Terminal["paint"]): string[] =>
@@ -203,6 +217,7 @@ export async function check(context: Context): Promise<number> {
     ...(await Promise.all([
       asked("API groups", async () => [apiGroups(await api.json("/apis"))]),
       asked("permissions", async () => [permissions(await refusedOf(api, settings.namespace))]),
+      asked("priority class", async () => [priority(await refusalOf(api, settings.namespace))]),
       asked("nodes", async () => {
         const list = await api.list(NODES);
         return [nodes(list), ...kubelets(list, version)];
@@ -231,6 +246,34 @@ async function asked(what: string, work: () => Promise<Finding[]>): Promise<Find
     const todo = isForbidden(error) ? "Ask somebody who may look, or go on without." : "Try again.";
     return [warn(`Not checked: ${what}: ${errorOf(error)}`, todo)];
   }
+}
+
+/** Tries a pod as the control plane's, without making it. A namespace that is not there yet will be as the one that every cluster has. */
+async function refusalOf(api: Api, namespace: string): Promise<unknown> {
+  const securityContext = {
+    runAsNonRoot: true,
+    runAsUser: 1000,
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    seccompProfile: { type: "RuntimeDefault" },
+  };
+  const resources = { requests: { cpu: "1m", memory: "1Mi" }, limits: { cpu: "1m", memory: "1Mi" } };
+  const pod = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { generateName: "heddle-check-" },
+    spec: {
+      priorityClassName: PRIORITY_CLASS,
+      containers: [{ name: "check", image: "heddle/heddle", securityContext, resources }],
+    },
+  };
+  const attempt = (place: string) =>
+    api.tryCreate(PODS, place, pod).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  const refusal = await attempt(namespace);
+  return isNotFound(refusal) ? attempt("default") : refusal;
 }
 
 async function refusedOf(api: Api, namespace: string): Promise<Permission[]> {

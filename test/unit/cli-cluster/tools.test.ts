@@ -4,8 +4,9 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { kubelets, kubernetesVersion } from "../../../src/cli/cluster/check.ts";
+import { kubelets, kubernetesVersion, priority } from "../../../src/cli/cluster/check.ts";
 import { tar } from "../../../src/cli/cluster/archive.ts";
+import { ApiError } from "../../../src/sources/kubernetes/errors.ts";
 import { Bench, BUILT_IN, controller, member, namespace, pod } from "./heddle.ts";
 import type { Json } from "./fake-api.ts";
 
@@ -47,6 +48,7 @@ describe("check --pre", () => {
       "√ The cluster has native sidecars: Jobs end, and applications start behind their Envoy",
       "√ The API server serves webhooks, leases and endpoint slices",
       "√ You may create what the mesh consists of",
+      "√ Pods of the priority class system-cluster-critical are taken",
       "√ 1 node runs Linux on amd64 or arm64",
       "√ No CRD of OSM or SMI is there yet: the chart brings them",
       "√ No other mesh is in this cluster",
@@ -84,6 +86,32 @@ describe("check --pre", () => {
     expect(out).toContain("‼ Istio is in this cluster");
     expect(out).toContain("× Two meshes inject into both");
     expect(out).toMatch(/\n4 of \d+ checks failed\.\n$/);
+  });
+
+  test("the priority class is tried on a pod that is not made, in the namespace or, while there is none, in default", async () => {
+    bench.api.refuses = ({ method, path }) => (method === "POST" && path.includes("/mesh/") ? 404 : undefined);
+    await bench.heddle(["check", "--pre", "--osm-namespace", "mesh"]);
+    const tried = bench.api.seen.filter(({ method, path }) => method === "POST" && path.endsWith("/pods"));
+    expect(tried.map(({ path, query }) => `${path}?${query.toString()}`)).toEqual([
+      "/api/v1/namespaces/mesh/pods?dryRun=All",
+      "/api/v1/namespaces/default/pods?dryRun=All",
+    ]);
+    expect(tried[0]?.body).toMatchObject({ spec: { priorityClassName: "system-cluster-critical" } });
+  });
+
+  test("a class that is kept for kube-system is told; another refusal says nothing about it", async () => {
+    const refusal = (text: string, status = 403) => new ApiError(status, "Forbidden", text);
+    const quota = "insufficient quota to match these scopes: [{PriorityClass In [system-cluster-critical]}]";
+    expect(priority(refusal(quota, 500))).toMatchObject({
+      outcome: "warn",
+      says: expect.stringContaining(quota),
+      todo: expect.stringContaining("--set controller.priorityClassName= "),
+    });
+    expect(() => priority(refusal('User "me" cannot create resource "pods"'))).toThrow("cannot create");
+    bench.api.refuses = ({ method, path }) => (method === "POST" && path.endsWith("/pods") ? 403 : undefined);
+    const { code, out } = await bench.heddle(["check", "--pre"]);
+    expect(out).toMatch(/‼ Not checked: priority class: .*403 Forbidden/);
+    expect(code).toBe(0);
   });
 
   test("what may not be looked at is no failure", async () => {
