@@ -6,8 +6,10 @@ import { createSecureContext } from "node:tls";
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Arriving } from "./lib/arriving.ts";
 import { isRaw } from "./lib/json.ts";
 import { limitPerAddress } from "./lib/per-address.ts";
+import { realClock, type Clock } from "./lib/settle.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** What the API server asks. */
@@ -73,6 +75,10 @@ export interface AdmissionOptions {
   /** Called for each review: `osm_admission_webhook_response_total`. `kind` is one of a bounded number. */
   readonly counted?: (kind: string, success: boolean, seconds: number) => void;
   readonly limits?: Partial<AdmissionLimits>;
+  /** The process has other work: reviews are looked at one by one, and after each it has for that work as long as the review took. */
+  readonly besides?: boolean;
+  /** For the pauses of `besides`. */
+  readonly clock?: Clock;
 }
 
 export interface AdmissionListener {
@@ -111,7 +117,8 @@ class Rejected extends Error {
 /** Opens the port; rejects when it is taken or the certificate cannot be used. `GET /healthz` answers 200. */
 export async function openAdmission(options: AdmissionOptions): Promise<AdmissionListener> {
   const limits = { ...LIMITS, ...options.limits };
-  const gate = new Gate(limits.concurrent, limits.waiting);
+  const { besides = false, clock = realClock } = options;
+  const gate = new Gate(besides ? 1 : limits.concurrent, limits.waiting);
   const hooks = new Map(options.webhooks.map((hook) => [hook.path, hook]));
   const kinds = new Set<string>();
   const server: Server = createServer({
@@ -124,7 +131,7 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
   });
   server.maxConnections = MAX_CONNECTIONS;
   limitPerAddress(server, PER_ADDRESS);
-  const arriving = new Arriving();
+  const arriving = new Arriving(ARRIVING, ARRIVING_PER_ADDRESS);
   server.on("request", (request, response) => void respond(request, response));
 
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -143,6 +150,7 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
       try {
         const body = await read(request, limits.body, Math.min(deadline, started + limits.arrival), held.take);
         const leave = await gate.enter(deadline);
+        const entered = clock.now();
         try {
           const { review, apiVersion } = parse(body);
           const { answer, success } = await ask(hook, review, deadline, options.log);
@@ -151,7 +159,8 @@ export async function openAdmission(options: AdmissionOptions): Promise<Admissio
           options.counted?.(kind, success && answer.allowed, (performance.now() - started) / 1000);
           send(response, 200, "application/json", JSON.stringify(reviewOf(review.uid, apiVersion, answer)));
         } finally {
-          leave();
+          if (besides) clock.after(clock.now() - entered, leave);
+          else leave();
         }
       } finally {
         held.release();
@@ -198,33 +207,6 @@ function target(request: IncomingMessage): { readonly path: string; readonly tim
   const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
   const seconds = /(?:^|&)timeout=(\d{1,4})s(?:&|$)/.exec(query)?.[1];
   return { path, timeout: seconds === undefined ? Number.POSITIVE_INFINITY : Number(seconds) * 1000 };
-}
-
-/** Bytes of reviews that have come and are not answered yet. */
-class Arriving {
-  #all = 0;
-  readonly #of = new Map<string, number>();
-
-  /** One review of an address: `take` says whether there is room for more of it. */
-  of(address: string): { readonly take: (bytes: number) => boolean; readonly release: () => void } {
-    let held = 0;
-    const take = (bytes: number): boolean => {
-      const own = (this.#of.get(address) ?? 0) + bytes;
-      if (this.#all + bytes > ARRIVING || own > ARRIVING_PER_ADDRESS) return false;
-      held += bytes;
-      this.#all += bytes;
-      this.#of.set(address, own);
-      return true;
-    };
-    const release = (): void => {
-      const left = (this.#of.get(address) ?? 0) - held;
-      this.#all -= held;
-      held = 0;
-      if (left <= 0) this.#of.delete(address);
-      else this.#of.set(address, left);
-    };
-    return { take, release };
-  }
 }
 
 function read(

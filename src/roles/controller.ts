@@ -154,6 +154,8 @@ async function startValidator(
       metrics,
       host: allAddresses(),
       port: validator.port,
+      // Whoever reaches the port could else keep xDS from its work.
+      besides: true,
       names: serverNames("osm-validator", namespace, clusterDomain, trustDomain),
       webhooks: [
         { path: "/validate", otherwise: "allow", answer: (request) => reviewObject(request, plane.store.world, judge) },

@@ -20,13 +20,15 @@ export interface WebhookOptions {
   /** DNS names by which the API server calls it. */
   readonly names: readonly string[];
   readonly webhooks: readonly Webhook[];
+  /** The process has other work (see `AdmissionOptions`). */
+  readonly besides?: boolean;
   /** Whose caBundle is kept right. */
   readonly configuration: { readonly resource: Resource; readonly kind: string; readonly name: string };
 }
 
 /** Resolves when the port is open. Until the signal its certificate is renewed, without a restart, and its caBundle kept right. */
 export async function openWebhook(options: WebhookOptions, signal: AbortSignal): Promise<AdmissionListener> {
-  const { client, authority, log, metrics, host, port, names, webhooks, configuration } = options;
+  const { client, authority, log, metrics, host, port, names, webhooks, besides = false, configuration } = options;
   const certificate = await authority.server(names, signal);
   const credentials = () => ({
     certificate: certificate.current.chainPem,
@@ -38,6 +40,7 @@ export async function openWebhook(options: WebhookOptions, signal: AbortSignal):
     credentials: credentials(),
     log,
     webhooks,
+    besides,
     counted: (kind, success) => metrics.admissions.inc({ kind, success: String(success) }),
   });
   certificate.onNext(() => admission.rotate(credentials()));

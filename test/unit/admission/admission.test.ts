@@ -16,6 +16,7 @@ import {
 } from "../../../src/admission.ts";
 import { silent } from "../../../src/telemetry/log.ts";
 import { once } from "node:events";
+import { FakeClock } from "../../support/clock.ts";
 
 // oxlint-disable-next-line typescript/no-explicit-any -- JSON
 type Loose = any;
@@ -242,6 +243,21 @@ describe("what is no review is told so, with a sentence", () => {
     expect((await ask("/other", JSON.stringify(review()))).status).toBe(404);
     expect((await ask("/hook", undefined, { method: "GET" })).status).toBe(405);
     expect((await ask("/healthz", undefined, { method: "GET" })).status).toBe(200);
+  });
+
+  test("beside other work reviews are looked at one by one, and as long as one took belongs to that work", async () => {
+    const clock = new FakeClock();
+    const begun: number[] = [];
+    const look = hook(() => {
+      begun.push(clock.now());
+      clock.advance(30);
+      return { allowed: true };
+    });
+    await open([look], { besides: true, clock });
+    const answers = ["a", "b", "c"].map((uid) => ask("/hook", JSON.stringify(review({ uid }))));
+    await clock.until(() => begun.length === 3);
+    expect(begun).toEqual([0, 60, 120]);
+    await Promise.all(answers);
   });
 
   test("a body that does not arrive is given up", async () => {
