@@ -18,7 +18,7 @@ export function graphCommand(
     .description(
       "Shows who may call whom: for each ServiceAccount and Service port what the policies let through, and how splits share it out.\nOf a folder of manifests, as if every pod were ready, or of a mesh that runs. Problems go to standard error.",
     )
-    .argument("<where>", "a folder, or live: the mesh that runs on this machine, else the kubeconfig's cluster")
+    .argument("<where>", "a folder or file, or live: the mesh that runs on this machine, else the kubeconfig's cluster")
     .addOption(new Option("-o, --output <format>", "table, mermaid, dot or json").default("table"))
     .option("-n, --namespace <namespace>", "only calls from or to this namespace")
     .option("--from <account>", "only calls of namespace/serviceaccount; * stands for anything")

@@ -11,7 +11,7 @@ export function lintCommand(program: Command, done: (code: number) => void): voi
     .description(
       "Lists every mistake in a folder of manifests, with file and line: what a running mesh would say, and what only a comparison of all\nrequests shows (matches that none has, or that another one contains; splits that come too late). Starts nothing, needs no root.\nEach code stands in docs/problems.md with an example and what to do.",
     )
-    .argument("<dir>", "the folder")
+    .argument("<dir>", "the folder, or a file")
     .addOption(new Option("-o, --output <format>", "text, json or sarif").default("text"))
     .addOption(new Option("--sarif", "SARIF 2.1.0, for code hosts: the same as -o sarif").implies({ output: "sarif" }))
     .option("--strict", "hints fail too")

@@ -5,7 +5,7 @@ import { relative, resolve, sep } from "node:path";
 import { lint } from "../analysis/lint.ts";
 import type { Problem } from "../world/types.ts";
 import { EXIT } from "./errors.ts";
-import { loadFolder } from "./load.ts";
+import { loadFiles } from "./load.ts";
 import { formatOf, print, printData } from "./output.ts";
 import { problemLine } from "./problem-line.ts";
 import { sarif } from "./sarif.ts";
@@ -18,7 +18,7 @@ export interface LintOptions {
 
 export async function lintFolder(dir: string, options: LintOptions): Promise<number> {
   const format = formatOf(options.output, ["text", "json", "sarif"]);
-  const view = await loadFolder(dir);
+  const view = await loadFiles(dir);
   const found = lint(view).map((problem): Problem => {
     const place = view.place(problem.object, problem.path);
     return place?.file === undefined ? problem : { ...problem, file: place.file, line: place.line };

@@ -24,7 +24,7 @@ export async function loadLocal(id: string | undefined): Promise<View> {
   const world = worldOf(tables);
   const { mesh } = new Compiler().compile(world);
   const place = dir === null ? () => undefined : await placesOf(dir);
-  return { name: `mesh ${run.id}`, world, mesh, problems, place };
+  return { world, mesh, problems, place };
 }
 
 /** What the debug page shows: tables as objects of objects. */
@@ -72,7 +72,6 @@ export async function loadCluster(context: Context, meshName: string | undefined
   const world = apply(EMPTY_WORLD, changes);
   const compiled = new Compiler().compile(world);
   return {
-    name: `cluster ${cluster.context}`,
     world,
     mesh: compiled.mesh,
     problems: [...problems, ...compiled.problems],

@@ -5,11 +5,9 @@
 import { stat } from "node:fs/promises";
 import { Compiler } from "../policy/compile.ts";
 import type { Mesh } from "../policy/ir.ts";
-import { FilesSource } from "../sources/files/source.ts";
-import { silent } from "../telemetry/log.ts";
-import { Store } from "../world/store.ts";
+import { Readings, type Objects } from "../sources/files/once.ts";
 import type { ObjectRef, Problem } from "../world/types.ts";
-import type { World } from "../world/world.ts";
+import { apply, EMPTY_WORLD, type World } from "../world/world.ts";
 import type { ClusterVerbs } from "./cluster/program.ts";
 import { EXIT, UserError } from "./errors.ts";
 
@@ -20,8 +18,6 @@ export type Place =
 
 /** A mesh, and where its objects come from. */
 export interface View {
-  /** For people: `folder examples/bookstore`, `mesh dd13`, `cluster prod`. */
-  readonly name: string;
   readonly world: World;
   readonly mesh: Mesh;
   /** With their places. */
@@ -35,43 +31,24 @@ export interface View {
 /** A mesh takes whatever is free; here the same input gives the same output. */
 export const SUBNETS = { pods: "10.244.0.0/16", services: "10.96.0.0/16" } as const;
 
-/** Reads a folder once, as if every pod were running and ready. */
-export async function loadFolder(dir: string): Promise<View> {
-  const { store, source, problems } = await readFolder(dir);
-  const { mesh, problems: compiled } = new Compiler().compile(store.world);
-  const placed = compiled.map((problem) => ({ ...problem, ...source.locate(problem.object, problem.path) }));
-  return {
-    name: `folder ${dir}`,
-    world: store.world,
-    mesh,
-    problems: [...problems, ...placed],
-    place: (object, path) => source.locate(object, path),
-  };
+/** Reads a folder or file once, as if every pod were running and ready. */
+export async function loadFiles(path: string): Promise<View> {
+  const readings = new Readings(SUBNETS);
+  const { changes, problems, locate } = readings.outcome(await readFiles(readings, path));
+  const world = apply(EMPTY_WORLD, changes);
+  const { mesh, problems: compiled } = new Compiler().compile(world);
+  const placed = compiled.map((problem) => ({ ...problem, ...locate(problem.object, problem.path) }));
+  return { world, mesh, problems: [...problems, ...placed], place: locate };
 }
 
-async function readFolder(dir: string): Promise<{ store: Store; source: FilesSource; problems: readonly Problem[] }> {
-  const stats = await stat(dir).catch(() => undefined);
-  if (!stats) throw new UserError(`There is no folder ${dir}.`);
-  if (!stats.isDirectory()) throw new UserError(`${dir} is not a folder: give the folder that the manifests are in.`);
-  const store = new Store();
-  let problems: readonly Problem[] = [];
-  const source = new FilesSource({ dir, log: silent, subnets: SUBNETS, statuses: "assume-ready", watch: false });
-  await source.start(
-    {
-      apply: (changes) => store.apply(changes),
-      synced: () => {},
-      problems: (list) => {
-        problems = list;
-      },
-    },
-    new AbortController().signal,
-  );
-  return { store, source, problems };
+export async function readFiles(readings: Readings, path: string): Promise<Objects> {
+  if (!(await stat(path).catch(() => undefined))) throw new UserError(`There is no file or folder ${path}.`);
+  return readings.read(path);
 }
 
 /** Which mesh is meant: `--file`, else flags that name a cluster or a mesh here, else what runs here, else the kubeconfig's cluster. */
 export interface Wanted {
-  /** A folder. */
+  /** A folder, or a file. */
   readonly file?: string;
   /** `--mesh` or $HEDDLE_MESH: on this machine. */
   readonly mesh?: string;
@@ -94,8 +71,8 @@ export async function withView(
   const clusterFlag = Boolean(flags.kubeconfig ?? flags.context ?? flags.osmNamespace ?? wanted.meshName);
   if (wanted.file !== undefined) {
     if (clusterFlag || typed)
-      throw new UserError("-f is a folder: it does not go with flags that name a mesh or a cluster.", EXIT.usage);
-    return use(await loadFolder(wanted.file));
+      throw new UserError("-f names files: it does not go with flags that name a mesh or a cluster.", EXIT.usage);
+    return use(await loadFiles(wanted.file));
   }
   const { placeOf } = await import("./cluster/proxy-place.ts");
   const { hasCluster, readSettings } = await import("./cluster/settings.ts");
@@ -106,10 +83,7 @@ export async function withView(
   const kubeconfig = hasCluster(await readSettings(flags, verbs.environment));
   const mesh = wanted.mesh !== undefined;
   if (!mesh && !clusterFlag && localRuns === 0 && !kubeconfig)
-    throw new UserError(
-      "No mesh runs on this machine, and there is no kubeconfig. Give a folder of manifests: -f DIR",
-      EXIT.usage,
-    );
+    throw new UserError("No mesh runs on this machine, and there is no kubeconfig. Give manifests: -f DIR", EXIT.usage);
   if (placeOf({ mesh, clusterFlag, localRuns, kubeconfig }) === "here")
     return use(await (await import("./load-live.ts")).loadLocal(wanted.mesh));
   await verbs.run(async (context) => use(await (await import("./load-live.ts")).loadCluster(context, wanted.meshName)));
@@ -117,7 +91,7 @@ export async function withView(
 }
 
 /** @internal The folder of a running mesh, for the places of its objects. */
-export const placesOf = async (dir: string): Promise<View["place"]> => {
-  const { source } = await readFolder(dir);
-  return (object, path) => source.locate(object, path);
-};
+export async function placesOf(dir: string): Promise<View["place"]> {
+  const readings = new Readings(SUBNETS);
+  return readings.outcome(await readFiles(readings, dir)).locate;
+}

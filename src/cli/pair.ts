@@ -9,8 +9,7 @@ import { hint } from "../policy/problem.ts";
 import { Readings, type Objects, type Outcome } from "../sources/files/once.ts";
 import type { Change, ObjectRef, Problem } from "../world/types.ts";
 import { apply, EMPTY_WORLD } from "../world/world.ts";
-import { UserError } from "./errors.ts";
-import { SUBNETS, type Place, type View } from "./load.ts";
+import { readFiles, SUBNETS, type Place, type View } from "./load.ts";
 import { namespacesAfter, overlay } from "./overlay.ts";
 
 export interface Pair {
@@ -19,20 +18,17 @@ export interface Pair {
 }
 
 /**
- * The folder `against`, and what it would be. Folders are the whole wanted state; with a file among them, they are laid over what is there.
+ * The manifests `against`, and what they would be. Folders are the whole wanted state; with a file among them, they are laid over what is there.
  */
 export async function pairOfFolders(files: readonly string[], against: string): Promise<Pair> {
   const readings = new Readings(SUBNETS);
-  const base = await readOf(readings, against, "folder");
+  const base = await readFiles(readings, against);
   const { objects, partial } = await wanted(readings, files);
   const old = readings.outcome(base);
   const now = readings.outcome(partial ? readings.over(base, objects) : objects);
   const before = apply(EMPTY_WORLD, old.changes);
   const after = apply(before, difference(old.changes, now.changes));
-  return compiled(
-    { name: `folder ${against}`, world: before, ...placesIn(old) },
-    { name: files.join(", "), world: after, ...placesIn(now) },
-  );
+  return compiled({ world: before, ...placesIn(old) }, { world: after, ...placesIn(now) });
 }
 
 /** A mesh that runs, and what it would be with the objects of these files laid over it, as `kubectl apply` does. */
@@ -46,7 +42,6 @@ export async function pairOver(live: View, files: readonly string[]): Promise<Pa
   return compiled(
     { ...live, problems: [] },
     {
-      name: `${live.name} with ${files.join(", ")}`,
       world: after,
       problems: [...outcome.problems, ...problems],
       place: (object, path) =>
@@ -93,19 +88,11 @@ async function wanted(readings: Readings, files: readonly string[]): Promise<{ o
   const objects: Objects[] = [];
   let partial = false;
   for (const file of files) {
-    objects.push(await readOf(readings, file, "file or folder"));
+    objects.push(await readFiles(readings, file));
     partial ||= !(await stat(file)).isDirectory();
   }
   const [first, ...more] = objects;
   return { objects: more.reduce((all, one) => readings.over(all, one), first as Objects), partial };
-}
-
-async function readOf(readings: Readings, path: string, what: string): Promise<Objects> {
-  const stats = await stat(path).catch(() => undefined);
-  if (!stats) throw new UserError(`There is no ${what} ${path}.`);
-  if (what === "folder" && !stats.isDirectory())
-    throw new UserError(`${path} is not a folder: give the folder that the manifests are in.`);
-  return readings.read(path);
 }
 
 const placesIn = (outcome: Outcome): Pick<View, "problems" | "place"> => ({

@@ -31,9 +31,10 @@ export function addPlan(program: Command, verbs: ClusterVerbs, done: Done, mesh:
     )
     .addOption(repeated("-f, --file <path>", "the wanted manifests: a folder or a file; may be repeated"))
     .addOption(
-      new Option("--against <what>", "a folder, or live: the mesh that runs on this machine or in the cluster").default(
-        "live",
-      ),
+      new Option(
+        "--against <what>",
+        "a folder or file, or live: the mesh that runs on this machine or in the cluster",
+      ).default("live"),
     )
     .addOption(
       list(
@@ -72,7 +73,10 @@ export function addProve(program: Command, verbs: ClusterVerbs, done: Done, mesh
       "Proves invariants of a mesh for all requests, or refutes them with a call that breaks them and the rules that allow it.\nFROM is NAMESPACE/SERVICEACCOUNT, TO is NAMESPACE/SERVICE[:PORT] and means the pods behind it, whatever way leads there; both take NAMESPACE/* and *.\nWithout METHODS and PATHREGEX an invariant is about all requests, and about connections to TCP ports.\nEnds with 0 when all are proved, 1 when one is refuted, 2 when one could not be told.",
     )
     .argument("[invariants...]", "files of invariants, before the options below")
-    .option("-f, --file <folder>", "of this folder (default: the mesh that runs on this machine or in the cluster)")
+    .option(
+      "-f, --file <path>",
+      "of this folder or file (default: the mesh that runs on this machine or in the cluster)",
+    )
     .option("--never <from to methods path...>", "FROM TO [METHODS PATHREGEX]: never allowed; may be repeated")
     .option("--only <from to methods path...>", "FROM,… TO [METHODS PATHREGEX]: allowed to nobody else")
     .option("--always <from to method path...>", "FROM TO METHOD PATH: allowed by everybody who may get it")

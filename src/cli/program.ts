@@ -149,7 +149,7 @@ export function buildProgram(config: Config, done: Done, outside?: Outside): Com
     .description(
       "Prints what a folder of manifests means, at one of three stages. Starts nothing, needs no root. Problems go to standard error.",
     )
-    .argument("<dir>", "the folder")
+    .argument("<dir>", "the folder, or a file")
     .option("--stage <stage>", "world (objects as read), ir (what policies mean) or xds (what Envoys get)", "xds")
     .option("--proxy <name>", "only this proxy: namespace/pod, namespace/serviceaccount, or a group's name")
     .addOption(output("yaml or json", "yaml"))

@@ -8,7 +8,7 @@ import type { World } from "../world/world.ts";
 import { Builder } from "../xds/build.ts";
 import { OWN_CERTIFICATE } from "../xds/names.ts";
 import { EXIT, UserError } from "./errors.ts";
-import { loadFolder, type View } from "./load.ts";
+import { loadFiles, type View } from "./load.ts";
 import { formatOf, printData } from "./output.ts";
 import { problemLine } from "./problem-line.ts";
 import { nearest } from "./text.ts";
@@ -26,7 +26,7 @@ export async function translate(dir: string, options: TranslateOptions): Promise
   if (stage === "world" && options.proxy !== undefined) {
     throw new UserError("--proxy goes with --stage ir or xds: the world is the same for every proxy.", EXIT.usage);
   }
-  const translation = await loadFolder(dir);
+  const translation = await loadFiles(dir);
   await printData(format, shown(translation, stage, options.proxy));
   process.stderr.write(translation.problems.map((p) => `${problemLine(p)}\n`).join(""));
   return translation.problems.some((p) => p.severity === "error") ? EXIT.problems : EXIT.ok;

@@ -20,7 +20,7 @@ export function addWhy(program: Command, mesh: Option, verbs: ClusterVerbs, done
     .argument("[method]", "of an HTTP request")
     .argument("[path]", "of an HTTP request, with its query if it has one")
     .addOption(repeated("-H, --header <header>", 'a header of the request, as "name: value"; may be repeated'))
-    .option("-f, --file <dir>", "a folder of manifests, as if every pod were ready")
+    .option("-f, --file <path>", "a folder or file of manifests, as if every pod were ready")
     .option(
       "--calls <file>",
       "many calls, one a line, as FROM TO [METHOD PATH] [-H …]; - reads them from standard input",

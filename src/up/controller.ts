@@ -82,7 +82,6 @@ async function start(options: Start): Promise<Running> {
     dir: options.dir,
     log,
     subnets: { pods: options.podSubnet, services: options.serviceSubnet },
-    statuses: "given",
   });
   const statuses = new Map(options.statuses);
   for (const [pod, status] of statuses) source.setStatus(pod, status);

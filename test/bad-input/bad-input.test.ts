@@ -1,36 +1,21 @@
-/** Broken folders at the source's door: each says its sentences, and the good objects beside stand. */
+/** Broken folders as they are read: each says its sentences, and the good objects beside stand. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { FilesSource } from "../../src/sources/files/source.ts";
-import { silent } from "../../src/telemetry/log.ts";
 import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
 import { BAD_INPUT, GOOD_STANDS, type BadInput } from "./cases.ts";
-import { lay } from "./lay.ts";
+import { lay, outcomeOf } from "./lay.ts";
 
 async function read(dir: string, input: BadInput) {
-  let world: World = EMPTY_WORLD;
-  const sink = {
-    apply: (changes: Parameters<typeof apply>[1]) => void (world = apply(world, changes)),
-    synced() {},
-    problems() {},
-  };
-  const source = new FilesSource({
-    dir,
-    log: silent,
-    subnets: { pods: "10.64.0.0/16", services: "10.65.0.0/16" },
-    statuses: "assume-ready",
-    watch: false,
-    ...(input.read ? { read: input.read } : {}),
-  });
-  await source.start(sink, new AbortController().signal);
+  const outcome = await outcomeOf(dir, input);
+  const world = apply(EMPTY_WORLD, outcome.changes);
   const there = (object: string) => {
     const [kind, name] = object.split(" ") as [keyof World["tables"], string];
     const [namespace, local] = name.split("/") as [string, string];
     return world.tables[kind].get(namespace)?.has(local) ?? false;
   };
-  return { source, there };
+  return { outcome, there };
 }
 
 test("difference 13: thirty folders at least are broken, and no two in the same way", () => {
@@ -44,8 +29,8 @@ test.for(BAD_INPUT)("$stage: $name", async (input, { skip }) => {
   const dir = mkdtempSync(join(tmpdir(), "heddle-bad-"));
   try {
     lay(dir, input);
-    const { source, there } = await read(dir, input);
-    const found = source.problems();
+    const { outcome, there } = await read(dir, input);
+    const found = outcome.problems;
     const expected = input.stage === "source" ? input.problems : [];
     expect(found.map(({ code, message }) => ({ code, message: message.replaceAll(dir, "DIR") }))).toEqual(
       expected.map(({ code, message }) => ({ code, message })),

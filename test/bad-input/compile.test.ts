@@ -4,36 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compile } from "../../src/policy/compile.ts";
-import { FilesSource } from "../../src/sources/files/source.ts";
-import { silent } from "../../src/telemetry/log.ts";
 import type { Problem } from "../../src/world/types.ts";
-import { apply, EMPTY_WORLD, type World } from "../../src/world/world.ts";
+import { apply, EMPTY_WORLD } from "../../src/world/world.ts";
 import { Builder, missing } from "../../src/xds/build.ts";
 import { BAD_INPUT, type BadInput } from "./cases.ts";
-import { lay } from "./lay.ts";
+import { lay, outcomeOf } from "./lay.ts";
 
 async function compiled(input: BadInput) {
   const dir = mkdtempSync(join(tmpdir(), "heddle-bad-"));
   try {
     lay(dir, input);
-    let world: World = EMPTY_WORLD;
-    const subnets = { pods: "10.64.0.0/16", services: "10.65.0.0/16" };
-    const source = new FilesSource({
-      dir,
-      log: silent,
-      subnets,
-      statuses: "assume-ready",
-      watch: false,
-      ...(input.read ? { read: input.read } : {}),
-    });
-    const sink = {
-      apply: (changes: Parameters<typeof apply>[1]) => void (world = apply(world, changes)),
-      synced() {},
-      problems() {},
-    };
-    await source.start(sink, new AbortController().signal);
+    const outcome = await outcomeOf(dir, input);
+    const world = apply(EMPTY_WORLD, outcome.changes);
     const { mesh, problems } = compile(world);
-    const place = ({ object, path }: Problem) => source.locate(object, path);
+    const place = ({ object, path }: Problem) => outcome.locate(object, path);
     return { mesh, world, problems: problems.map((p) => ({ ...p, ...place(p) })), dir };
   } finally {
     rmSync(dir, { recursive: true, force: true });

@@ -4,7 +4,8 @@
 import { kindOf, splitApiVersion } from "../../manifest/kinds.ts";
 import { isRaw, type Raw } from "../../lib/json.ts";
 import { at, isName, NAME_WANTED, Reader } from "../../manifest/reader.ts";
-import { refOf } from "../../manifest/decode.ts";
+import { refOf, writtenPath } from "../../manifest/decode.ts";
+import { podName, type PodName } from "../../world/names.ts";
 import type { ObjectRef, Problem } from "../../world/types.ts";
 import { controllerOf, isPassedOver, type Controller } from "./kinds.ts";
 import type { FileEntry } from "./folder.ts";
@@ -25,6 +26,39 @@ export interface Entry {
 export interface Catalog {
   readonly entries: readonly Entry[];
   readonly problems: readonly Problem[];
+}
+
+export const refKey = (ref: ObjectRef): string =>
+  `${ref.kind}/${ref.kind === "Namespace" ? "" : ref.namespace}/${ref.name}`;
+
+/** In order of file and line. */
+export function byPlace(a: Problem, b: Problem): number {
+  const [x = "", y = ""] = [a.file, b.file];
+  return x < y ? -1 : x > y ? 1 : (a.line ?? 0) - (b.line ?? 0);
+}
+
+/** Where objects stand, and the pods that were made of them. */
+export class Places {
+  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #owners: ReadonlyMap<PodName, Entry>;
+
+  constructor(entries: readonly Entry[], owners: ReadonlyMap<PodName, Entry>) {
+    this.#entries = new Map(entries.map((entry) => [refKey(entry.ref), entry]));
+    this.#owners = owners;
+  }
+
+  /** What a pod was made of. */
+  ownerOf(ref: ObjectRef): Entry | undefined {
+    return ref.kind === "Pod" ? this.#owners.get(podName(ref.namespace, ref.name)) : undefined;
+  }
+
+  /** The line is the field's. */
+  locate(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined {
+    const entry = this.#entries.get(refKey(ref));
+    if (entry) return { file: entry.file, line: entry.lineOf(writtenPath(entry.raw, path)) };
+    const owner = this.ownerOf(ref);
+    return owner && { file: owner.file, line: owner.lineOf(`spec.template.${path}`) };
+  }
 }
 
 /** A Problem of an object, with file and line. */

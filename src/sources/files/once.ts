@@ -7,11 +7,10 @@ import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { splitApiVersion } from "../../manifest/kinds.ts";
 import { isRaw } from "../../lib/json.ts";
-import { podName } from "../../world/names.ts";
 import type { Change, ObjectRef, Problem, Namespace } from "../../world/types.ts";
-import { catalogOf, type Entry } from "./catalog.ts";
+import { byPlace, catalogOf, Places, refKey, type Entry } from "./catalog.ts";
 import { Cluster, type Subnets } from "./cluster.ts";
-import { readFolder, readOneFile, type Parse } from "./folder.ts";
+import { readFolder, readOneFile, type Parse, type ReadFile } from "./folder.ts";
 import { parseYaml } from "./yaml.ts";
 
 /** The objects of a folder or file, not yet decoded. */
@@ -26,9 +25,9 @@ export interface Outcome {
   readonly changes: readonly Change[];
   readonly problems: readonly Problem[];
   /** Where an object stands, or the one that a pod was made of; the line is the field's. */
-  locate(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined;
+  readonly locate: (ref: ObjectRef, path: string) => { readonly file: string; readonly line: number } | undefined;
   /** What a pod was made of. */
-  ownerOf(ref: ObjectRef): Entry | undefined;
+  readonly ownerOf: (ref: ObjectRef) => Entry | undefined;
 }
 
 export class Readings {
@@ -40,15 +39,18 @@ export class Readings {
     this.#cluster = new Cluster(subnets);
   }
 
-  /** Reads a folder or a single file. Rejects with a system error when there is neither. */
-  async read(path: string): Promise<Objects> {
+  /**
+   * Reads a folder or a single file. Rejects with a system error when there is neither.
+   * @param bytesOf - how a folder's files are read; for tests of what may happen meanwhile
+   */
+  async read(path: string, bytesOf?: ReadFile): Promise<Objects> {
     const parse: Parse = (text) => {
       let parsed = this.#parsed.get(text);
       if (!parsed) this.#parsed.set(text, (parsed = parseYaml(text)));
       return parsed;
     };
     if ((await stat(path)).isDirectory()) {
-      const folder = await readFolder(path, undefined, undefined, parse);
+      const folder = await readFolder(path, undefined, bytesOf, parse);
       const catalog = catalogOf(folder.files.values(), (below) => join(path, below));
       const found = [...folder.files.values()].flatMap((file) => file.problems);
       return this.#shared(catalog.entries, [...folder.problems, ...found, ...catalog.problems]);
@@ -68,19 +70,12 @@ export class Readings {
   /** What a cluster would make of the objects, as if every pod were running and ready. `known`: namespaces as they are there. */
   outcome({ entries, problems }: Objects, known?: ReadonlyMap<string, Namespace>): Outcome {
     const derived = this.#cluster.derive(entries, "assume-ready", known);
-    const byRef = new Map(entries.map((entry) => [refKey(entry.ref), entry]));
-    const ownerOf = (ref: ObjectRef) =>
-      ref.kind === "Pod" ? derived.owners.get(podName(ref.namespace, ref.name)) : undefined;
+    const places = new Places(entries, derived.owners);
     return {
       changes: derived.changes,
       problems: [...problems, ...derived.problems].sort(byPlace),
-      ownerOf,
-      locate(ref, path) {
-        const entry = byRef.get(refKey(ref));
-        if (entry) return { file: entry.file, line: entry.lineOf(path) };
-        const owner = ownerOf(ref);
-        return owner && { file: owner.file, line: owner.lineOf(`spec.template.${path}`) };
-      },
+      ownerOf: (ref) => places.ownerOf(ref),
+      locate: (ref, path) => places.locate(ref, path),
     };
   }
 
@@ -102,11 +97,4 @@ function keyOf({ ref, raw, file, line }: Entry): string {
   const apiVersion = isRaw(raw) ? raw["apiVersion"] : undefined;
   const group = typeof apiVersion === "string" ? splitApiVersion(apiVersion).group : "";
   return ref.name === "" ? `${file}:${line}` : `${group}/${refKey(ref)}`;
-}
-
-const refKey = (ref: ObjectRef): string => `${ref.kind}/${ref.kind === "Namespace" ? "" : ref.namespace}/${ref.name}`;
-
-function byPlace(a: Problem, b: Problem): number {
-  const [x = "", y = ""] = [a.file, b.file];
-  return x < y ? -1 : x > y ? 1 : (a.line ?? 0) - (b.line ?? 0);
 }

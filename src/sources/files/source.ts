@@ -1,18 +1,17 @@
 /**
  * A folder of YAML as a source: read, watched, and told to a sink as a cluster's API server would tell it. Runs no pod: who does
- * reports their status here.
+ * reports their status here; pods are pending until then.
  */
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { realClock, Settle, type Clock } from "../../lib/settle.ts";
-import { writtenPath } from "../../manifest/decode.ts";
 import type { Log } from "../../telemetry/log.ts";
-import { podName, type PodName } from "../../world/names.ts";
+import type { PodName } from "../../world/names.ts";
 import type { PodManifest, PodStatus } from "../../world/pod.ts";
 import type { Change, ObjectRef, Problem } from "../../world/types.ts";
 import type { Sink } from "../sink.ts";
-import { catalogOf, type Catalog, type Entry } from "./catalog.ts";
+import { byPlace, catalogOf, Places, type Catalog } from "./catalog.ts";
 import { Cluster, type Derived, type Subnets } from "./cluster.ts";
 import { readFolder, type Folder, type ReadFile, type Watched } from "./folder.ts";
 import { Watches } from "./watch.ts";
@@ -24,10 +23,6 @@ export interface FilesSourceOptions {
   readonly dir: string;
   readonly log: Log;
   readonly subnets: Subnets;
-  /** `assume-ready`: every pod runs. `given`: pods are what `setStatus` says of them, pending until then. */
-  readonly statuses: "assume-ready" | "given";
-  /** Whether the folder is watched after the first reading; true when absent. */
-  readonly watch?: boolean;
   readonly clock?: Clock;
   /** How a file's bytes are read; for tests of what may happen meanwhile. */
   readonly read?: ReadFile;
@@ -47,7 +42,7 @@ export class FilesSource {
   #derived: Derived = { changes: [], pods: [], owners: new Map(), problems: [] };
   #current: ReadonlyMap<string, Change> = new Map();
   #problems: readonly Problem[] = [];
-  #byRef: ReadonlyMap<string, Entry> = new Map();
+  #places = new Places([], new Map());
   readonly #changedFiles = new Set<string>();
   #scanning: Promise<void> | undefined;
   #scanAgain = false;
@@ -64,11 +59,9 @@ export class FilesSource {
     this.#sink = sink;
     this.#signal = signal;
     if (signal.aborted) return;
-    if (this.#options.watch ?? true) {
-      this.#settle = new Settle({ ...SETTLE, clock: this.#options.clock ?? realClock }, () => void this.#scan());
-      this.#watches = new Watches(this.#options.log, () => this.#settle?.poke());
-      signal.addEventListener("abort", () => this.#stop(), { once: true });
-    }
+    this.#settle = new Settle({ ...SETTLE, clock: this.#options.clock ?? realClock }, () => void this.#scan());
+    this.#watches = new Watches(this.#options.log, () => this.#settle?.poke());
+    signal.addEventListener("abort", () => this.#stop(), { once: true });
     await this.#scan();
     if (signal.aborted) return;
     this.#synced = true;
@@ -112,10 +105,7 @@ export class FilesSource {
 
   /** Where an object stands, or the one that a pod was made of; the line is the field's. */
   locate(ref: ObjectRef, path: string): { readonly file: string; readonly line: number } | undefined {
-    const entry = this.#byRef.get(refKey(ref));
-    if (entry) return { file: entry.file, line: entry.lineOf(writtenPath(entry.raw, path)) };
-    const owner = ref.kind === "Pod" ? this.#derived.owners.get(podName(ref.namespace, ref.name)) : undefined;
-    return owner && { file: owner.file, line: owner.lineOf(`spec.template.${path}`) };
+    return this.#places.locate(ref, path);
   }
 
   #stop(): void {
@@ -154,7 +144,6 @@ export class FilesSource {
       this.#folder = folder;
     } while (this.#scanAgain);
     this.#catalog = catalogOf(this.#folder.files.values(), (path) => join(dir, path));
-    this.#byRef = new Map(this.#catalog.entries.map((entry) => [refKey(entry.ref), entry]));
     this.#tell();
   }
 
@@ -173,9 +162,9 @@ export class FilesSource {
 
   #tell(): void {
     if (this.#signal?.aborted) return;
-    const statuses = this.#options.statuses === "given" ? this.#statuses : "assume-ready";
     const before = this.#derived.pods;
-    this.#derived = this.#cluster.derive(this.#catalog.entries, statuses);
+    this.#derived = this.#cluster.derive(this.#catalog.entries, this.#statuses);
+    this.#places = new Places(this.#catalog.entries, this.#derived.owners);
     const changes = this.#difference(this.#derived.changes);
     if (changes.length > 0) this.#sink?.apply(changes);
     const fileProblems = [...this.#folder.files.values()].flatMap((file) => file.problems);
@@ -210,11 +199,4 @@ export class FilesSource {
     this.#current = next;
     return changes;
   }
-}
-
-const refKey = (ref: ObjectRef): string => `${ref.kind}/${ref.kind === "Namespace" ? "" : ref.namespace}/${ref.name}`;
-
-function byPlace(a: Problem, b: Problem): number {
-  const [x = "", y = ""] = [a.file, b.file];
-  return x < y ? -1 : x > y ? 1 : (a.line ?? 0) - (b.line ?? 0);
 }

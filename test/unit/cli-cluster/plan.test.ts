@@ -248,7 +248,7 @@ describe("plan's mistakes end with 1: 2 says that something changes", () => {
     [
       "no such folder to compare with",
       ["-f", import.meta.dirname, "--against", "/nowhere"],
-      /^There is no folder \/nowhere\.$/,
+      /^There is no file or folder \/nowhere\.$/,
     ],
     ["a format", ["-f", import.meta.dirname, "-o", "soup"], /is no output format/],
   ])("%s", async (_says, args, expected) => {

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { select } from "../../../src/cli/graph.ts";
 import { graphDot, graphMermaid, graphTable } from "../../../src/cli/graph-text.ts";
-import { loadFolder } from "../../../src/cli/load.ts";
+import { loadFiles } from "../../../src/cli/load.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import {
   app,
@@ -139,7 +139,7 @@ describe.each(pictures)("the picture of %s", (_name, made) => {
 });
 
 test("the bookstore: shares of the split, accounts behind Services, TCP", async () => {
-  const found = select(await loadFolder("examples/bookstore"), {});
+  const found = select(await loadFiles("examples/bookstore"), {});
   const mermaid = graphMermaid(found);
   expect(mermaid).toContain('==>|"50%"|');
   expect(graphTable(found)).toMatch(/^bookwarehouse\/bookwarehouse +bookwarehouse\/mysql:3306 +- +connect$/m);

@@ -1,14 +1,14 @@
 /** What changed between two meshes, in words. */
 import { expect, test } from "vitest";
 import { summarize } from "../../../src/cli/summary.ts";
-import { loadFolder } from "../../../src/cli/load.ts";
+import { loadFiles } from "../../../src/cli/load.ts";
 import type { Mesh } from "../../../src/policy/ir.ts";
 import { folder, type Input } from "./folder.ts";
 
 async function meshOf(input: Input): Promise<Mesh> {
   const { dir, remove } = folder(input);
   try {
-    return (await loadFolder(dir)).mesh;
+    return (await loadFiles(dir)).mesh;
   } finally {
     remove();
   }

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { callOf, wordsOf } from "../../../src/cli/call.ts";
-import { loadFolder, type View } from "../../../src/cli/load.ts";
+import { loadFiles, type View } from "../../../src/cli/load.ts";
 import { worldOf } from "../../../src/cli/load-live.ts";
 import { answerOf } from "../../../src/cli/why-answer.ts";
 import { answerLine, answerText } from "../../../src/cli/why-text.ts";
@@ -15,7 +15,7 @@ let made: ReturnType<typeof folder>;
 let view: View;
 beforeAll(async () => {
   made = folder({ weights: [1, 3] });
-  view = await loadFolder(made.dir);
+  view = await loadFiles(made.dir);
 });
 afterAll(() => made.remove());
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { lint } from "../../../src/analysis/lint.ts";
-import { loadFolder } from "../../../src/cli/load.ts";
+import { loadFiles } from "../../../src/cli/load.ts";
 import { PROBLEM_CODES, type Problem, type ProblemCode } from "../../../src/world/types.ts";
 import { BAD_INPUT } from "../../bad-input/cases.ts";
 
@@ -22,7 +22,7 @@ async function linted(files: Readonly<Record<string, string>>): Promise<readonly
   const dir = mkdtempSync(join(tmpdir(), "heddle-problems-"));
   try {
     for (const [name, content] of Object.entries(files)) writeFileSync(join(dir, name), content);
-    const view = await loadFolder(dir);
+    const view = await loadFiles(dir);
     return [...view.problems.map((p) => ({ ...p, from: "mesh" })), ...lint(view).map((p) => ({ ...p, from: "lint" }))];
   } finally {
     rmSync(dir, { recursive: true, force: true });

@@ -180,6 +180,17 @@ describe("addresses", () => {
   });
 });
 
+test("assumed to be ready, every pod has an address of its own, and is an endpoint", () => {
+  const service =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: {selector: {app: a}, ports: [{port: 80, targetPort: 8080}]}\n";
+  const derived = derive(`${controller("Deployment", "replicas: 3, ")}---\n${service}`);
+  const ips = all(derived, "Pod").flatMap((pod) => pod.ips);
+  expect(new Set(ips).size).toBe(3);
+  for (const ip of ips) expect(ip).toMatch(/^10\.64\./);
+  const [slice] = all(derived, "EndpointSlice");
+  expect(slice?.endpoints.map((endpoint) => endpoint.ready)).toEqual([true, true, true]);
+});
+
 describe("EndpointSlices", () => {
   const SERVICE =
     "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: ns}\nspec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: web}]}\n---\n";

@@ -70,7 +70,6 @@ async function started(over: Partial<FilesSourceOptions> = {}): Promise<{ source
     dir,
     log: silent,
     subnets: { pods: "10.64.0.0/16", services: "10.65.0.0/16" },
-    statuses: "given",
     ...over,
   });
   await source.start(seen.sink, stop.signal);
@@ -280,20 +279,10 @@ test("pods are told of when they change, and equal pods stay the same objects", 
   expect(source.pods()[0]?.spec.containers[0]?.image).toBe("j");
 });
 
-test("assumed to be ready, every pod has an address of its own that does not depend on the others", async () => {
-  write("d.yaml", DEPLOYMENT.replace("spec:\n  template", "spec:\n  replicas: 3\n  template"));
-  const { seen } = await started({ statuses: "assume-ready", watch: false });
-  const pods = [...(seen.world.tables.Pod.get("ns")?.values() ?? [])];
-  expect(new Set(pods.flatMap((pod) => pod.ips)).size).toBe(3);
-  for (const pod of pods) expect(pod.ips[0]).toMatch(/^10\.64\./);
-  const [slice] = seen.world.tables.EndpointSlice.get("ns")?.values() ?? [];
-  expect(slice?.endpoints.every((endpoint) => endpoint.ready)).toBe(true);
-});
-
 test("an object's place is known, also of the pods that were made of it", async () => {
   write("d.yaml", DEPLOYMENT);
   write("r.yaml", `---\n${routes("r")}`);
-  const { source } = await started({ watch: false });
+  const { source } = await started();
   expect(source.locate({ kind: "HTTPRouteGroup", namespace: "ns", name: "r" }, "spec.matches[0].pathRegex")).toEqual({
     file: join(dir, "r.yaml"),
     line: 8,
@@ -321,7 +310,7 @@ test("a field of SMI's first versions is found where they have it", async () => 
     ),
   );
   write("g.yaml", old("specs", "HTTPRouteGroup", "matches:\n- name: m\n- name: n\n  pathRegex: ("));
-  const { source } = await started({ watch: false });
+  const { source } = await started();
   const line = (kind: string, path: string) => source.locate({ kind, namespace: "ns", name: "o" }, path)?.line;
   expect(line("TrafficTarget", "spec.destination")).toBe(4);
   expect(line("TrafficTarget", "spec.sources[0]")).toBe(6);
@@ -332,7 +321,7 @@ test("a field of SMI's first versions is found where they have it", async () => 
 test("a namespace without an object is in the mesh; one with an object is what that says", async () => {
   write("r.yaml", routes("r"));
   write("n.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
-  const { seen } = await started({ watch: false });
+  const { seen } = await started();
   const namespaces = seen.world.tables.Namespace.get("");
   expect(namespaces?.get("ns")).toMatchObject({ monitored: true, inject: true });
   expect(namespaces?.get("other")).toMatchObject({ monitored: false, inject: false });
@@ -345,7 +334,7 @@ test("after the signal nothing is told, and a folder that is not there is a Prob
   stop.abort();
   write("a.yaml", routes("a", "/late"));
   stop = new AbortController();
-  const other = await started({ dir: join(dir, "nowhere"), watch: false });
+  const other = await started({ dir: join(dir, "nowhere") });
   expect(other.seen.problems.map((problem) => problem.code)).toEqual(["unreadable"]);
   expect(other.seen.syncs).toBe(1);
   expect(seen.batches).toHaveLength(batches);
