@@ -416,7 +416,9 @@ describe("verify ingress", () => {
     "--ingress-backend",
     "in",
   ];
-  const backend = (port: number): Json => ({
+  const accepted = { type: "Accepted", status: "True", message: "" };
+  const backend = (port: number, conditions: readonly Json[] = [accepted]): Json => ({
+    status: { conditions },
     apiVersion: "policy.openservicemesh.io/v1alpha1",
     kind: "IngressBackend",
     metadata: { namespace: "shop", name: "in" },
@@ -437,6 +439,17 @@ describe("verify ingress", () => {
     const { code, out } = await bench.heddle(["verify", "ingress", ...args, "--to-port", "8080"]);
     expect(out).toContain("via ingress\nStatus: Success");
     expect(code).toBe(0);
+  });
+
+  test("an IngressBackend that is not honoured lets nobody in, whatever it says", async () => {
+    bench.api.put(backend(8080, [{ ...accepted, status: "False", message: "kind: it has no effect." }]));
+    const refused = await bench.heddle(["verify", "ingress", ...args, "--to-port", "8080"]);
+    expect(refused.out).toContain('Reason: IngressBackend "shop/in" is not honoured: kind: it has no effect.');
+    expect(refused.code).toBe(1);
+    bench.api.collections.delete("/apis/policy.openservicemesh.io/v1alpha1/ingressbackends");
+    bench.api.put(backend(8080, []));
+    const untold = await bench.heddle(["verify", "ingress", ...args, "--to-port", "8080"]);
+    expect(untold.out).toContain("via ingress\nStatus: Unknown");
   });
 
   test("the wrong port, and no IngressBackend", async () => {

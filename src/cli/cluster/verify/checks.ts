@@ -13,7 +13,7 @@ import {
   waitingReasons,
   type Raw,
 } from "../objects.ts";
-import { failure, success, type Result } from "./result.ts";
+import { failure, success, unknown, type Result } from "./result.ts";
 
 const quoted = (text: string): string => JSON.stringify(text);
 
@@ -136,7 +136,7 @@ export interface IngressExpectation {
   readonly protocol: string;
 }
 
-/** Whether an IngressBackend lets the ingress in. */
+/** Whether an IngressBackend lets the ingress in, by what it says and by what the control plane says of it. */
 export function ingressBackend(backend: Raw | undefined, expected: IngressExpectation): Result {
   const { name, ingressService, backendService, port, protocol } = expected;
   const context = `Verify IngressBackend ${quoted(name)} for backend ${quoted(backendService)}`;
@@ -167,11 +167,24 @@ export function ingressBackend(backend: Raw | undefined, expected: IngressExpect
       stringAt(one, "name") === service &&
       stringAt(one, "namespace") === namespace,
   );
-  return source
+  if (!source)
+    return failure(
+      context,
+      `IngressBackend ${quoted(name)} does not have ${quoted(`${namespace}/${service}`)} among its sources`,
+      `Add to its spec.sources: kind Service, name ${service}, namespace ${namespace}`,
+    );
+  const accepted = listAt(backend, "status", "conditions").find((one) => stringAt(one, "type") === "Accepted");
+  if (!accepted)
+    return unknown(
+      context,
+      `The control plane has not said yet whether it honours IngressBackend ${quoted(name)}`,
+      "Run heddle verify control-plane-health, then this again",
+    );
+  return stringAt(accepted, "status") === "True"
     ? success(context)
     : failure(
         context,
-        `IngressBackend ${quoted(name)} does not have ${quoted(`${namespace}/${service}`)} among its sources`,
-        `Add to its spec.sources: kind Service, name ${service}, namespace ${namespace}`,
+        `IngressBackend ${quoted(name)} is not honoured: ${stringAt(accepted, "message")}`,
+        "Until it is, calls from outside of the mesh are refused: see docs/differences-from-osm.md, number 6",
       );
 }
