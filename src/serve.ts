@@ -62,8 +62,8 @@ export interface ControlPlane {
   readonly port: number;
   /** What sources and compiler found wrong. */
   problems(): readonly Problem[];
-  /** Calls when the sources' problems are others. */
-  onProblems(watcher: () => void): void;
+  /** Calls when the sources' problems are others. The answer ends it. */
+  onProblems(watcher: () => void): () => void;
   /** Every proxy that is connected. */
   proxies(): readonly ProxyStatus[];
   /** Whether the sources have synced and a snapshot is published. */
@@ -139,13 +139,16 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
   });
 
   let sourceProblems: readonly Problem[] = [];
-  const watchers: (() => void)[] = [];
+  const watchers = new Set<() => void>();
+  const count = () => {
+    metrics.problems.reset();
+    for (const { code } of [...sourceProblems, ...pipeline.problems]) metrics.problems.inc({ code });
+  };
   pipeline.onPublished((path) => {
     if (path !== "policy") return;
     const validity = pipeline.mesh?.settings.certificateValidity;
     if (validity !== undefined) authority.setWorkloadValidity(validity * 1000);
-    metrics.problems.reset();
-    for (const { code } of [...sourceProblems, ...pipeline.problems]) metrics.problems.inc({ code });
+    count();
   });
   const started = source.start(
     {
@@ -155,6 +158,7 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       },
       problems: (problems) => {
         sourceProblems = problems;
+        count();
         for (const watcher of watchers) watcher();
       },
       synced: () => pipeline.start(signal),
@@ -173,7 +177,10 @@ export async function serve(options: ServeOptions): Promise<ControlPlane> {
       ...sourceProblems,
       ...pipeline.problems.map((p) => ({ ...p, ...source.locate?.(p.object, p.path) })),
     ],
-    onProblems: (watcher) => void watchers.push(watcher),
+    onProblems(watcher) {
+      watchers.add(watcher);
+      return () => watchers.delete(watcher);
+    },
     proxies: () => server.status(),
     ready: () => pipeline.mesh !== undefined,
     async renew() {

@@ -199,13 +199,12 @@ function lead(
       missing = served.has("MeshConfig") && !world.tables.MeshConfig.get(namespace)?.has(MESH_CONFIG);
       if (missing && !was) void followPreset({ client, log, namespace, preset: presetConfigMap }, term);
     });
-    const unfollow = plane.pipeline.onPublished(() => write.poke());
-    plane.onProblems(() => write.poke());
+    const unfollow = [plane.pipeline.onPublished(() => write.poke()), plane.onProblems(() => write.poke())];
     write.poke();
     const again = setInterval(() => write.poke(), LATER);
     term.addEventListener("abort", () => {
       clearInterval(again);
-      unfollow();
+      for (const end of unfollow) end();
       write.stop();
     });
     const certificate = plane.authority.bundle.pem;
