@@ -192,8 +192,8 @@ function lead(
       if (term.aborted || !plane.ready()) return;
       const { world } = plane.pipeline;
       const served = servedOf(source);
-      const generationOf = (kind: Kind, ns: string, name: string) => source.generationOf(kind, ns, name);
-      writer.update(subjectsOf(world, plane.problems(), served, generationOf), term);
+      const revisionOf = (kind: Kind, ns: string, name: string) => source.revisionOf(kind, ns, name);
+      writer.update(subjectsOf(world, plane.problems(), served, revisionOf), term);
       // Settings that somebody deleted would else be the defaults, whatever the chart's values say.
       const was = missing;
       missing = served.has("MeshConfig") && !world.tables.MeshConfig.get(namespace)?.has(MESH_CONFIG);

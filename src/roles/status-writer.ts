@@ -2,6 +2,7 @@
  * Writes conditions to policy objects and Events about their problems: by the leader only, one object at a time and place, and only what
  * differs from what stands there. Knows the latest wish for each object, and no queue of older ones.
  */
+import { isDeepStrictEqual } from "node:util";
 import { realClock } from "../lib/settle.ts";
 import { pause } from "../sources/kubernetes/back-off.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -9,6 +10,7 @@ import { isRaw, type Raw } from "../lib/json.ts";
 import type { Problem } from "../world/types.ts";
 import type { ApplyOptions } from "../sources/kubernetes/client.ts";
 import { isNotFound, isTransient } from "../sources/kubernetes/errors.ts";
+import type { Revision } from "../sources/kubernetes/holding.ts";
 import { apiVersionOf, type Name, type Resource } from "../sources/kubernetes/resource.ts";
 import { conditionsOf, renewed, type State, type Written } from "./status.ts";
 
@@ -25,8 +27,8 @@ export interface Subject {
   readonly resource: Resource;
   readonly namespace: string;
   readonly name: string;
-  /** That the problems and the state are about. */
-  readonly generation: number;
+  /** That the problems and the state are about; undefined when it is gone already. */
+  readonly revision: Revision | undefined;
   readonly problems: readonly Problem[];
   /** `outside`: its namespace is not in the mesh, and nothing is said of it. */
   readonly state: State | "outside";
@@ -53,7 +55,7 @@ export const LATER = 300_000;
 const keyOf = ({ kind, namespace, name }: Subject): string => `${kind}/${namespace}/${name}`;
 
 interface Done {
-  readonly generation: number;
+  readonly revision: Revision | undefined;
   readonly said: string;
   readonly until: number;
   /** Undefined: not known. */
@@ -85,7 +87,7 @@ export class StatusWriter {
       there.add(key);
       const stands =
         done !== undefined &&
-        done.generation === subject.generation &&
+        isDeepStrictEqual(done.revision, subject.revision) &&
         done.said === saidOf(subject) &&
         done.until > this.#options.now().getTime();
       if (stands && !this.#busy.has(key)) this.#wanted.delete(key);
@@ -151,7 +153,7 @@ export class StatusWriter {
       }
     }
     if (signal.aborted) return;
-    this.#done.set(key, { generation: subject.generation, said: saidOf(subject), until, stands: put?.stands });
+    this.#done.set(key, { revision: subject.revision, said: saidOf(subject), until, stands: put?.stands });
   }
 
   /** What stands now, and whether what it says of `Accepted` is new to the object. Reads only what this writer has not written itself. */
@@ -159,9 +161,11 @@ export class StatusWriter {
     subject: Subject,
     signal: AbortSignal,
   ): Promise<{ readonly news: boolean; readonly stands: readonly Written[] | undefined }> {
-    const { resource, namespace, name, generation, problems, state } = subject;
+    const { resource, namespace, name, revision, problems, state } = subject;
     const { api, manager, now } = this.#options;
-    const known = this.#done.get(keyOf(subject));
+    const done = this.#done.get(keyOf(subject));
+    // Of an object that was made anew under the same name nothing is known.
+    const known = done?.revision?.uid === revision?.uid ? done : undefined;
     const read = () => api.get(resource, { namespace, name }, signal);
     const gone = { news: false, stands: undefined };
     let before = known?.stands;
@@ -171,7 +175,8 @@ export class StatusWriter {
       before = standing(object);
     }
     const wanted = state === "outside" ? [] : conditionsOf(problems, state);
-    const conditions = state === "outside" ? [] : renewed(wanted, before, generation, now().toISOString());
+    const conditions =
+      state === "outside" ? [] : renewed(wanted, before, revision?.generation ?? 0, now().toISOString());
     if (!conditions) return { news: false, stands: before };
     const applied = {
       apiVersion: apiVersionOf(resource),

@@ -5,6 +5,7 @@
 import { isPolicy, isSetting, KINDS } from "../manifest/kinds.ts";
 import type { Kind, Problem } from "../world/types.ts";
 import type { World } from "../world/world.ts";
+import type { Revision } from "../sources/kubernetes/holding.ts";
 import type { Subject } from "./status-writer.ts";
 
 const POLICY_KINDS = KINDS.filter(isPolicy);
@@ -13,13 +14,13 @@ const POLICY_KINDS = KINDS.filter(isPolicy);
  * @param world - what is published
  * @param problems - of sources and compiler
  * @param served - the version in which each kind is followed; a kind that the cluster lacks is not there
- * @param generationOf - that an object had when it was last read
+ * @param revisionOf - of an object when it was last read
  */
 export function subjectsOf(
   world: World,
   problems: readonly Problem[],
   served: ReadonlyMap<Kind, string>,
-  generationOf: (kind: Kind, namespace: string, name: string) => number,
+  revisionOf: (kind: Kind, namespace: string, name: string) => Revision | undefined,
 ): readonly Subject[] {
   const ofKind = Map.groupBy(problems, ({ object }) => object.kind);
   return POLICY_KINDS.flatMap((entry): Subject[] => {
@@ -33,8 +34,8 @@ export function subjectsOf(
       const state = isSeen(world, entry, namespace) ? "published" : "outside";
       for (const name of objects.keys()) {
         const own = wrong.get(keyOf(namespace, name)) ?? [];
-        const generation = generationOf(kind, namespace, name);
-        subjects.push({ kind, resource, namespace, name, generation, problems: own, state });
+        const revision = revisionOf(kind, namespace, name);
+        subjects.push({ kind, resource, namespace, name, revision, problems: own, state });
       }
     }
     // An object so wrong that the world does not have it is known by its problems alone.
@@ -44,8 +45,8 @@ export function subjectsOf(
       const { namespace, name } = first.object;
       if (name === "" || world.tables[kind].get(namespace)?.has(name)) continue;
       const state = isSeen(world, entry, namespace) ? "unusable" : "outside";
-      const generation = generationOf(kind, namespace, name);
-      subjects.push({ kind, resource, namespace, name, generation, problems: own, state });
+      const revision = revisionOf(kind, namespace, name);
+      subjects.push({ kind, resource, namespace, name, revision, problems: own, state });
     }
     return subjects;
   });

@@ -13,8 +13,14 @@ import { apiVersionOf, metadataOf } from "./resource.ts";
 /** Where changes go: gathered there, and told together. */
 export interface Outlet {
   change(change: Change): void;
-  /** The problems of an object are others than before, or are those of another generation. */
+  /** The problems of an object are others than before, or are those of another revision. */
   problemsChanged(): void;
+}
+
+/** Which object of its name it is, for one that was deleted and made anew begins at generation 1 again, and which generation of it. */
+export interface Revision {
+  readonly uid: string;
+  readonly generation: number;
 }
 
 type Value = NonNullable<Change["value"]>;
@@ -26,7 +32,7 @@ class Contents {
   /** Few objects have any. By `namespace/name`. */
   readonly problems = new Map<string, readonly Problem[]>();
   /** Of policy objects, those too of which nothing can be used. By `namespace/name`. */
-  readonly generations = new Map<string, number>();
+  readonly revisions = new Map<string, Revision>();
 }
 
 /** Implements `Target` for a reflector: decodes at once, keeps nothing of the raw object. */
@@ -59,9 +65,9 @@ export class Holding implements Target {
     for (const list of this.#contents.problems.values()) yield* list;
   }
 
-  /** That a policy object had when it was last read; 0 for others. */
-  generationOf(namespace: string, name: string): number {
-    return this.#contents.generations.get(`${namespace}/${name}`) ?? 0;
+  /** Of a policy object when it was last read; undefined for others. */
+  revisionOf(namespace: string, name: string): Revision | undefined {
+    return this.#contents.revisions.get(`${namespace}/${name}`);
   }
 
   put(object: Raw): void {
@@ -72,7 +78,7 @@ export class Holding implements Target {
     const namespace = this.#namespaceOf(object);
     const name = metadataOf(object, "name");
     if (drop(this.#contents.values, namespace, name)) this.#tell(namespace, name, undefined);
-    this.#contents.generations.delete(`${namespace}/${name}`);
+    this.#contents.revisions.delete(`${namespace}/${name}`);
     if (this.#contents.problems.delete(`${namespace}/${name}`)) this.#outlet.problemsChanged();
   }
 
@@ -84,7 +90,7 @@ export class Holding implements Target {
         const namespace = this.#namespaceOf(object);
         const name = metadataOf(object, "name");
         drop(next.values, namespace, name);
-        next.generations.delete(`${namespace}/${name}`);
+        next.revisions.delete(`${namespace}/${name}`);
         next.problems.delete(`${namespace}/${name}`);
       },
       commit: () => this.#take(next),
@@ -118,11 +124,14 @@ export class Holding implements Target {
     if (renewed || !isDeepStrictEqual(before ?? [], problems)) this.#outlet.problemsChanged();
   }
 
-  /** Whether it is another generation. */
-  #renew({ generations }: Contents, key: string, { metadata }: Raw): boolean {
+  /** Whether it is another revision. */
+  #renew({ revisions }: Contents, key: string, object: Raw): boolean {
+    const { metadata } = object;
     const generation = isRaw(metadata) ? metadata["generation"] : undefined;
-    if (!isPolicy(this.#entry) || typeof generation !== "number" || generations.get(key) === generation) return false;
-    generations.set(key, generation);
+    if (!isPolicy(this.#entry) || typeof generation !== "number") return false;
+    const revision: Revision = { uid: metadataOf(object, "uid"), generation };
+    if (isDeepStrictEqual(revisions.get(key), revision)) return false;
+    revisions.set(key, revision);
     return true;
   }
 
@@ -136,7 +145,7 @@ export class Holding implements Target {
     for (const [namespace, names] of next.values)
       for (const [name, value] of names)
         if (before.values.get(namespace)?.get(name) !== value) this.#tell(namespace, name, value);
-    const [was, is] = [before, next].map(({ problems, generations }) => ({ problems, generations }));
+    const [was, is] = [before, next].map(({ problems, revisions }) => ({ problems, revisions }));
     if (!isDeepStrictEqual(was, is)) this.#outlet.problemsChanged();
   }
 

@@ -10,7 +10,7 @@ import type { Change, Kind, Problem } from "../../world/types.ts";
 import type { Sink } from "../sink.ts";
 import type { KubernetesClient, Selection } from "./client.ts";
 import { Discovery } from "./discovery.ts";
-import { Holding } from "./holding.ts";
+import { Holding, type Revision } from "./holding.ts";
 import { KindWatch, type KindState } from "./kind-watch.ts";
 import type { End } from "./reflector.ts";
 import type { WatchLimits } from "./watch.ts";
@@ -122,10 +122,13 @@ export class KubernetesSource {
     }));
   }
 
-  /** That a policy object had when it was last read; 0 where there is none. */
-  generationOf(kind: Kind, namespace: string, name: string): number {
-    const own = this.#watches.filter((one) => one.kind === kind);
-    return Math.max(0, ...own.map(({ holding }) => holding.generationOf(namespace, name)));
+  /** Of a policy object when it was last read; undefined where there is none. */
+  revisionOf(kind: Kind, namespace: string, name: string): Revision | undefined {
+    for (const one of this.#watches) {
+      const revision = one.kind === kind ? one.holding.revisionOf(namespace, name) : undefined;
+      if (revision) return revision;
+    }
+    return undefined;
   }
 
   /** Seconds since the server was last heard of a kind, the worst of its watches; for the gauge. Kinds that the cluster lacks are left out. */

@@ -18,12 +18,12 @@ const problem = (severity: Problem["severity"], message: string): Problem => ({
   message,
 });
 const resource = { group: "access.smi-spec.io", version: "v1alpha3", plural: "traffictargets" };
-const subject = (name: string, problems: readonly Problem[] = [], generation = 1): Subject => ({
+const subject = (name: string, problems: readonly Problem[] = [], generation = 1, uid = "u1"): Subject => ({
   kind: "TrafficTarget",
   resource,
   namespace: "a",
   name,
-  generation,
+  revision: { uid, generation },
   problems,
   state: "published",
 });
@@ -115,6 +115,21 @@ test("each object is written once, and again only when what it says or its gener
   await status.settled();
   expect(calls).toEqual(["apply s"]);
   expect(JSON.stringify(objects.get("s"))).toContain('"observedGeneration":2');
+});
+
+test("an object that was made anew under the same name gets its status and Event, though nothing else differs", async () => {
+  const { server, objects, calls } = api(["t"]);
+  const status = writer(server);
+  const bad = (uid: string) => subject("t", [problem("error", "e")], 1, uid);
+  status.update([bad("u1")], signal);
+  await status.settled();
+  const written = objects.get("t")?.["status"];
+  objects.set("t", { metadata: { name: "t", generation: 1 } });
+  calls.length = 0;
+  status.update([bad("u2")], signal);
+  await status.settled();
+  expect(calls).toEqual(["get t", "apply t", "event UnknownRoute"]);
+  expect(objects.get("t")?.["status"]).toEqual(written);
 });
 
 test("an object that was deleted before its status was written again is no failure", async () => {
@@ -280,8 +295,11 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     ["MeshConfig", "v1alpha2"],
     ["IngressBackend", "v1alpha1"],
   ]);
-  const generationOf = (kind: Kind, namespace: string, name: string) => `${kind}${namespace}${name}`.length;
-  const found = subjectsOf(world, problems, served, generationOf);
+  const revisionOf = (kind: Kind, namespace: string, name: string) => ({
+    uid: `${kind} ${namespace}/${name}`,
+    generation: 1,
+  });
+  const found = subjectsOf(world, problems, served, revisionOf);
   expect(found.map(({ kind, namespace, name, state }) => `${kind} ${namespace}/${name} ${state}`)).toEqual([
     "TrafficTarget in/good published",
     "TrafficTarget out/good outside",
@@ -292,5 +310,7 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     "IngressBackend out/i outside",
   ]);
   expect(found[3]?.problems[0]).toMatchObject({ code: "unknown-field", path: "spec.onlyOn" });
-  expect(found.map(({ generation }) => generation)).toEqual([19, 20, 22, 21, 14, 17, 18]);
+  expect(found.map(({ revision }) => revision?.uid)).toEqual(
+    found.map(({ kind, namespace, name }) => `${kind} ${namespace}/${name}`),
+  );
 });

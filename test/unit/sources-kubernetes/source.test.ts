@@ -85,7 +85,7 @@ test("follows what changes, and tells nothing of what does not", async () => {
   expect(mirror.names("Pod")).toEqual([]);
 });
 
-test("another generation of a policy object is told with its problems, also where it means the same", async () => {
+test("another revision of a policy object is told with its problems, also where it means the same", async () => {
   await begin();
   const of = (generation: number, more = {}) => {
     const object = routes("ns", "r");
@@ -93,19 +93,25 @@ test("another generation of a policy object is told with its problems, also wher
   };
   server.of("httproutegroups").create(of(1));
   const source = await started();
-  expect(source.generationOf("HTTPRouteGroup", "ns", "r")).toBe(1);
+  const revision = () => source.revisionOf("HTTPRouteGroup", "ns", "r");
+  const first = revision();
+  expect(first?.generation).toBe(1);
   const [changes, told] = [mirror.changes.length, mirror.problemLists];
   server.of("httproutegroups").put(of(2));
-  await clock.until(() => source.generationOf("HTTPRouteGroup", "ns", "r") === 2);
+  await clock.until(() => revision()?.generation === 2);
   await clock.until(() => mirror.problemLists === told + 1);
   expect(mirror.changes.length).toBe(changes);
-  // A status that was written is no other generation.
+  // A status that was written is no other revision.
   server.of("httproutegroups").put(of(2, { status: { conditions: [] } }));
   server.of("pods").create(pod("ns", "a"));
   await follows();
   expect(mirror.problemLists).toBe(told + 1);
   server.of("httproutegroups").delete("ns/r");
-  await clock.until(() => source.generationOf("HTTPRouteGroup", "ns", "r") === 0);
+  await clock.until(() => revision() === undefined);
+  // Made anew it has the same generation, and no status.
+  server.of("httproutegroups").create(of(1));
+  await clock.until(() => revision()?.generation === 1);
+  expect(revision()?.uid).not.toBe(first?.uid);
 });
 
 test("what happens in one turn is one batch, whatever its kinds", async () => {
