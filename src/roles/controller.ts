@@ -193,7 +193,7 @@ function lead(
       const { world } = plane.pipeline;
       const served = servedOf(source);
       const revisionOf = (kind: Kind, ns: string, name: string) => source.revisionOf(kind, ns, name);
-      writer.update(subjectsOf(world, plane.problems(), served, revisionOf), term);
+      writer.update(subjectsOf(world, plane.store.world, plane.problems(), served, revisionOf), term);
       // Settings that somebody deleted would else be the defaults, whatever the chart's values say.
       const was = missing;
       missing = served.has("MeshConfig") && !world.tables.MeshConfig.get(namespace)?.has(MESH_CONFIG);

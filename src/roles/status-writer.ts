@@ -32,6 +32,8 @@ export interface Subject {
   readonly problems: readonly Problem[];
   /** `outside`: its namespace is not in the mesh, and nothing is said of it. */
   readonly state: State | "outside";
+  /** Another one of it is read and not published yet: nobody can say how it fares, so what stands is left. */
+  readonly pending: boolean;
 }
 
 export interface StatusWriterOptions {
@@ -85,6 +87,10 @@ export class StatusWriter {
       // What was said of it is taken back, by who has said it.
       if (subject.state === "outside" && !done?.stands?.length) continue;
       there.add(key);
+      if (subject.pending) {
+        this.#wanted.delete(key);
+        continue;
+      }
       const stands =
         done !== undefined &&
         isDeepStrictEqual(done.revision, subject.revision) &&

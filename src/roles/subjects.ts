@@ -12,12 +12,14 @@ const POLICY_KINDS = KINDS.filter(isPolicy);
 
 /**
  * @param world - what is published
+ * @param latest - what is to be published: alike, but for a moment, or longer when it could not be compiled
  * @param problems - of sources and compiler
  * @param served - the version in which each kind is followed; a kind that the cluster lacks is not there
  * @param revisionOf - of an object when it was last read
  */
 export function subjectsOf(
   world: World,
+  latest: World,
   problems: readonly Problem[],
   served: ReadonlyMap<Kind, string>,
   revisionOf: (kind: Kind, namespace: string, name: string) => Revision | undefined,
@@ -32,10 +34,11 @@ export function subjectsOf(
     const subjects: Subject[] = [];
     for (const [namespace, objects] of world.tables[kind]) {
       const state = isSeen(world, entry, namespace) ? "published" : "outside";
-      for (const name of objects.keys()) {
+      for (const [name, value] of objects) {
         const own = wrong.get(keyOf(namespace, name)) ?? [];
+        const pending = latest.tables[kind].get(namespace)?.get(name) !== value;
         const revision = revisionOf(kind, namespace, name);
-        subjects.push({ kind, resource, namespace, name, revision, problems: own, state });
+        subjects.push({ kind, resource, namespace, name, revision, problems: own, state, pending });
       }
     }
     // An object so wrong that the world does not have it is known by its problems alone.
@@ -45,8 +48,9 @@ export function subjectsOf(
       const { namespace, name } = first.object;
       if (name === "" || world.tables[kind].get(namespace)?.has(name)) continue;
       const state = isSeen(world, entry, namespace) ? "unusable" : "outside";
+      const pending = latest.tables[kind].get(namespace)?.has(name) === true;
       const revision = revisionOf(kind, namespace, name);
-      subjects.push({ kind, resource, namespace, name, revision, problems: own, state });
+      subjects.push({ kind, resource, namespace, name, revision, problems: own, state, pending });
     }
     return subjects;
   });

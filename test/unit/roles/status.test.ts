@@ -26,6 +26,7 @@ const subject = (name: string, problems: readonly Problem[] = [], generation = 1
   revision: { uid, generation },
   problems,
   state: "published",
+  pending: false,
 });
 
 /** An API server of a few objects. */
@@ -115,6 +116,23 @@ test("each object is written once, and again only when what it says or its gener
   await status.settled();
   expect(calls).toEqual(["apply s"]);
   expect(JSON.stringify(objects.get("s"))).toContain('"observedGeneration":2');
+});
+
+test("while an object is not published as it was last read, what stands is left, and nothing is forgotten", async () => {
+  const { server, calls, objects } = api(["t", "new"]);
+  const status = writer(server);
+  status.update([subject("t")], signal);
+  await status.settled();
+  calls.length = 0;
+  const second = subject("t", [problem("error", "e")], 2);
+  const pending = [second, subject("new")].map((one): Subject => ({ ...one, pending: true }));
+  for (let i = 0; i < 3; i++) status.update(pending, signal);
+  await status.settled();
+  expect(calls).toEqual([]);
+  expect(JSON.stringify(objects.get("t"))).not.toContain('"observedGeneration":2');
+  status.update([second], signal);
+  await status.settled();
+  expect(calls).toEqual(["apply t", "event UnknownRoute"]);
 });
 
 test("an object that was made anew under the same name gets its status and Event, though nothing else differs", async () => {
@@ -299,7 +317,7 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
     uid: `${kind} ${namespace}/${name}`,
     generation: 1,
   });
-  const found = subjectsOf(world, problems, served, revisionOf);
+  const found = subjectsOf(world, world, problems, served, revisionOf);
   expect(found.map(({ kind, namespace, name, state }) => `${kind} ${namespace}/${name} ${state}`)).toEqual([
     "TrafficTarget in/good published",
     "TrafficTarget out/good outside",
@@ -313,4 +331,18 @@ test("subjects: every policy object of the mesh's namespaces, those too of which
   expect(found.map(({ revision }) => revision?.uid)).toEqual(
     found.map(({ kind, namespace, name }) => `${kind} ${namespace}/${name}`),
   );
+  expect(found.filter(({ pending }) => pending)).toEqual([]);
+
+  // One is changed, one can be used now, one is gone: none of it is published.
+  const latest = apply(world, [
+    ...decoder.decode(target("in", "good", { ...spec, sources: [] })).changes,
+    ...decoder.decode(target("in", "broken", spec)).changes,
+    { kind: "MeshConfig", namespace: "sys", name: "c", value: undefined },
+  ]);
+  const pending = subjectsOf(world, latest, problems, served, revisionOf).filter((one) => one.pending);
+  expect(pending.map(({ kind, namespace, name }) => `${kind} ${namespace}/${name}`)).toEqual([
+    "TrafficTarget in/good",
+    "TrafficTarget in/broken",
+    "MeshConfig sys/c",
+  ]);
 });
