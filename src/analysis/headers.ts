@@ -35,8 +35,6 @@ const REMOVED = [
  */
 export const NOT_AS_SENT: ReadonlySet<string> = new Set([
   ...REMOVED,
-  ":path",
-  ":scheme",
   "connection",
   "content-length",
   "expect",
@@ -56,7 +54,7 @@ export interface Unfit {
 /** By lower-case name; the authority and the path are not among them. */
 export type Headers = ReadonlyMap<string, string>;
 
-export const isUnfit = <T extends object>(found: T | Unfit): found is Unfit => "status" in found;
+export const isUnfit = (found: object): found is Unfit => "status" in found;
 
 /** Sidecars add it where it is missing, with a random UUID; only its form is known before. */
 const ANY_REQUEST_ID = "00000000-0000-4000-8000-000000000000";
@@ -103,11 +101,11 @@ const WITHOUT_LENGTH: ReadonlySet<string> = new Set(["GET", "HEAD", "DELETE", "T
 
 /** As a client's sidecar sends them on. */
 export function sentOn(method: string, sent: Headers, passed: Headers): Headers {
+  // HTTP/2, where the end of a request is said by itself.
+  if (sent.has(":scheme")) return passed;
   const headers = new Map(passed);
   // It is said anew by each sidecar, of x-forwarded-proto.
-  if (!sent.has(":scheme")) headers.delete(":scheme");
-  // In HTTP/2 the end of a request is said by itself.
-  if (sent.has(":scheme")) return headers;
+  headers.delete(":scheme");
   const bare = !sent.has("content-length") && !sent.has("transfer-encoding") && !headers.has("upgrade");
   if (bare && !WITHOUT_LENGTH.has(method)) headers.set("content-length", "0");
   return headers;
