@@ -33,9 +33,8 @@ export function withoutQuery(path: string): string {
 export const hasEscapedSlash = (path: string): boolean => /%(2f|5c)/i.test(path);
 
 /**
- * The paths that servers' sidecars see, as RE2 patterns of the whole text: `all` without `but`, and `also`. Exactly these are their own normal
- * form. `normalPath` gives others only where a `%` that begins no escape stands before a `..` (googleurl then looks for it at a place that is
- * no longer there), and the next sidecar makes one of these of them.
+ * The paths that sidecars see, as RE2 patterns of the whole text: `all` without `but`, and `also`. Exactly these are their own normal form, so
+ * that each sidecar on the way sees the same.
  * (`also`: Envoy merges a path of slashes only to two of them, since both its ends are kept.)
  */
 export const NORMAL_PATHS = {
@@ -65,6 +64,8 @@ function canonicalPath(path: string): string | undefined {
       if (endsSegment(path, i + 1)) i += 1;
       else if (more > 0 && endsSegment(path, i + 1 + more)) {
         out = out.slice(0, Math.max(1, out.lastIndexOf("/", out.length - 2) + 1));
+        // It is gone with its segment.
+        if (loosePercent !== undefined && loosePercent >= out.length) loosePercent = undefined;
         i += more + 1;
       } else out += ".";
       continue;

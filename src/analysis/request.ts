@@ -50,8 +50,7 @@ const AUTHORITY = new RegExp(`^(?:${AUTHORITIES})?$`);
 /** What sidecars see of a request to this authority, or why they answer it themselves, whatever the policies say. */
 export function passageOf(request: Request, authority: string): Passage | Unfit {
   const { method } = request;
-  // The server's sidecar does it again, and of a few strange paths (`/%%/../%5C%32`) makes something else than the client's did: its form decides.
-  const path = normalPath(normalPath(asBytes(request.path)) ?? "");
+  const path = normalPath(asBytes(request.path));
   if (path === undefined) return { status: 400, says: "a path may have neither # nor %00" };
   if (!AUTHORITY.test(authority)) return { status: 400, says: "the authority has a character that none may have" };
   const sent = joined(request.headers);
