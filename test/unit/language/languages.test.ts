@@ -13,6 +13,17 @@ import { bytes, pattern } from "../../support/patterns.ts";
 /** `FUZZ=20` makes twenty times as many. */
 const runs = (count: number): number => count * Number(process.env["FUZZ"] ?? 1);
 const seeds = fc.array(fc.integer(), { minLength: 12, maxLength: 12 });
+/** Once in a while a random pattern has more states than a language may: such a one says nothing here. */
+const fitting =
+  <Given extends unknown[]>(check: (...given: Given) => void) =>
+  (...given: Given): void => {
+    try {
+      check(...given);
+    } catch (error) {
+      if (error instanceof LanguageTooLarge) fc.pre(false);
+      throw error;
+    }
+  };
 /** RE2JS itself, where no letter beyond ASCII has another case; else `matcher`, which Envoy judges in test/live/regex.test.ts. */
 function matches(text: string): (subject: string) => boolean {
   if (text.includes("i")) return matcher(text);
@@ -25,18 +36,24 @@ describe("a pattern's language is what RE2 matches as a whole", () => {
     let inside = 0;
     let outside = 0;
     fc.assert(
-      fc.property(pattern, fc.array(bytes, { maxLength: 8 }), seeds, (p, texts, given) => {
-        const table = new Languages();
-        const language = table.regex(p);
-        const oracle = matches(p);
-        for (const text of [...texts, ...probes(language, given)]) {
-          const taken = table.has(language, text);
-          if (taken) inside++;
-          else outside++;
-          expect(taken, `${p} on ${JSON.stringify(text)}`).toBe(oracle(text));
-        }
-        for (const text of members(language, given)) expect(oracle(text), `${p} on ${JSON.stringify(text)}`).toBe(true);
-      }),
+      fc.property(
+        pattern,
+        fc.array(bytes, { maxLength: 8 }),
+        seeds,
+        fitting((p, texts, given) => {
+          const table = new Languages();
+          const language = table.regex(p);
+          const oracle = matches(p);
+          for (const text of [...texts, ...probes(language, given)]) {
+            const taken = table.has(language, text);
+            if (taken) inside++;
+            else outside++;
+            expect(taken, `${p} on ${JSON.stringify(text)}`).toBe(oracle(text));
+          }
+          for (const text of members(language, given))
+            expect(oracle(text), `${p} on ${JSON.stringify(text)}`).toBe(true);
+        }),
+      ),
       { numRuns: runs(500) },
     );
     // The texts are of both kinds, or the property says little.
@@ -48,12 +65,16 @@ describe("a pattern's language is what RE2 matches as a whole", () => {
     const all = ["", ...alphabet];
     for (const a of alphabet) for (const b of alphabet) all.push(a + b, ...alphabet.map((c) => a + b + c));
     fc.assert(
-      fc.property(pattern, (p) => {
-        const table = new Languages();
-        const language = table.regex(p);
-        const oracle = matches(p);
-        for (const text of all) expect(table.has(language, text), `${p} on ${JSON.stringify(text)}`).toBe(oracle(text));
-      }),
+      fc.property(
+        pattern,
+        fitting((p) => {
+          const table = new Languages();
+          const language = table.regex(p);
+          const oracle = matches(p);
+          for (const text of all)
+            expect(table.has(language, text), `${p} on ${JSON.stringify(text)}`).toBe(oracle(text));
+        }),
+      ),
       { numRuns: runs(100) },
     );
   });
@@ -112,44 +133,55 @@ describe("a pattern's language is what RE2 matches as a whole", () => {
 describe("operations", () => {
   test("are those of sets, text by text", () => {
     fc.assert(
-      fc.property(pattern, pattern, fc.array(bytes, { maxLength: 6 }), seeds, (p, q, texts, given) => {
-        const t = new Languages();
-        const [a, b] = [t.regex(p), t.regex(q)];
-        const [union, both, less, not] = [t.union(a, b), t.intersection(a, b), t.difference(a, b), t.complement(a)];
-        for (const text of [...texts, ...probes(a, given), ...probes(b, given), ...probes(both, given)]) {
-          const [inA, inB] = [t.has(a, text), t.has(b, text)];
-          expect(t.has(union, text)).toBe(inA || inB);
-          expect(t.has(both, text)).toBe(inA && inB);
-          expect(t.has(less, text)).toBe(inA && !inB);
-          expect(t.has(not, text)).toBe(!inA);
-        }
-      }),
+      fc.property(
+        pattern,
+        pattern,
+        fc.array(bytes, { maxLength: 6 }),
+        seeds,
+        fitting((p, q, texts, given) => {
+          const t = new Languages();
+          const [a, b] = [t.regex(p), t.regex(q)];
+          const [union, both, less, not] = [t.union(a, b), t.intersection(a, b), t.difference(a, b), t.complement(a)];
+          for (const text of [...texts, ...probes(a, given), ...probes(b, given), ...probes(both, given)]) {
+            const [inA, inB] = [t.has(a, text), t.has(b, text)];
+            expect(t.has(union, text)).toBe(inA || inB);
+            expect(t.has(both, text)).toBe(inA && inB);
+            expect(t.has(less, text)).toBe(inA && !inB);
+            expect(t.has(not, text)).toBe(!inA);
+          }
+        }),
+      ),
       { numRuns: runs(150) },
     );
   });
 
   test("keep the laws of sets; equal languages are the same object", () => {
     fc.assert(
-      fc.property(pattern, pattern, pattern, (p, q, r) => {
-        const t = new Languages();
-        const [a, b, c] = [t.regex(p), t.regex(q), t.regex(r)];
-        const not = (x: Language) => t.complement(x);
-        expect(not(t.union(a, b))).toBe(t.intersection(not(a), not(b)));
-        expect(not(t.intersection(a, b))).toBe(t.union(not(a), not(b)));
-        expect(t.difference(a, b)).toBe(t.intersection(a, not(b)));
-        expect(t.union(a, b)).toBe(t.union(b, a));
-        expect(t.union(a, t.union(b, c))).toBe(t.union(t.union(a, b), c));
-        expect(t.intersection(a, t.union(b, c))).toBe(t.union(t.intersection(a, b), t.intersection(a, c)));
-        expect(t.union(t.difference(a, b), t.intersection(a, b))).toBe(a);
-        expect(not(not(a))).toBe(a);
-        expect(t.union(a, not(a))).toBe(t.all);
-        expect(t.intersection(a, not(a))).toBe(t.none);
-        expect(t.includes(t.union(a, b), a)).toBe(true);
-        expect(t.includes(a, t.intersection(a, b))).toBe(true);
-        expect(t.includes(a, b)).toBe(t.difference(b, a) === t.none);
-        expect(t.overlap(a, b)).toBe(t.intersection(a, b) !== t.none);
-        expect(t.includes(a, b) && t.includes(b, a)).toBe(a === b);
-      }),
+      fc.property(
+        pattern,
+        pattern,
+        pattern,
+        fitting((p, q, r) => {
+          const t = new Languages();
+          const [a, b, c] = [t.regex(p), t.regex(q), t.regex(r)];
+          const not = (x: Language) => t.complement(x);
+          expect(not(t.union(a, b))).toBe(t.intersection(not(a), not(b)));
+          expect(not(t.intersection(a, b))).toBe(t.union(not(a), not(b)));
+          expect(t.difference(a, b)).toBe(t.intersection(a, not(b)));
+          expect(t.union(a, b)).toBe(t.union(b, a));
+          expect(t.union(a, t.union(b, c))).toBe(t.union(t.union(a, b), c));
+          expect(t.intersection(a, t.union(b, c))).toBe(t.union(t.intersection(a, b), t.intersection(a, c)));
+          expect(t.union(t.difference(a, b), t.intersection(a, b))).toBe(a);
+          expect(not(not(a))).toBe(a);
+          expect(t.union(a, not(a))).toBe(t.all);
+          expect(t.intersection(a, not(a))).toBe(t.none);
+          expect(t.includes(t.union(a, b), a)).toBe(true);
+          expect(t.includes(a, t.intersection(a, b))).toBe(true);
+          expect(t.includes(a, b)).toBe(t.difference(b, a) === t.none);
+          expect(t.overlap(a, b)).toBe(t.intersection(a, b) !== t.none);
+          expect(t.includes(a, b) && t.includes(b, a)).toBe(a === b);
+        }),
+      ),
       { numRuns: runs(150) },
     );
   });
@@ -195,20 +227,25 @@ describe("operations", () => {
 describe("a witness", () => {
   test("is a member, and no member is shorter", () => {
     fc.assert(
-      fc.property(pattern, pattern, seeds, (p, q, given) => {
-        const t = new Languages();
-        for (const language of [t.regex(p), t.difference(t.regex(p), t.regex(q))]) {
-          const witness = t.witness(language);
-          if (witness === undefined) {
-            expect(language).toBe(t.none);
-            continue;
+      fc.property(
+        pattern,
+        pattern,
+        seeds,
+        fitting((p, q, given) => {
+          const t = new Languages();
+          for (const language of [t.regex(p), t.difference(t.regex(p), t.regex(q))]) {
+            const witness = t.witness(language);
+            if (witness === undefined) {
+              expect(language).toBe(t.none);
+              continue;
+            }
+            expect(t.has(language, witness)).toBe(true);
+            const shorter = t.regex(`(?s).{0,${witness.length - 1}}`);
+            if (witness.length > 0) expect(t.intersection(language, shorter)).toBe(t.none);
+            for (const member of members(language, given)) expect(member.length).toBeGreaterThanOrEqual(witness.length);
           }
-          expect(t.has(language, witness)).toBe(true);
-          const shorter = t.regex(`(?s).{0,${witness.length - 1}}`);
-          if (witness.length > 0) expect(t.intersection(language, shorter)).toBe(t.none);
-          for (const member of members(language, given)) expect(member.length).toBeGreaterThanOrEqual(witness.length);
-        }
-      }),
+        }),
+      ),
       { numRuns: runs(150) },
     );
   });
