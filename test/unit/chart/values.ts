@@ -34,7 +34,12 @@ export const OSM_VALUES = {
     tracing: { enable: true, address: "jaeger.tracing.svc", port: 9411, endpoint: "/api/v2/spans", image: "jaeger" },
     outboundIPRangeExclusionList: ["10.1.0.0/16"],
     outboundPortExclusionList: [6379],
-    featureFlags: { enableWASMStats: true, enableRetryPolicy: true, enableMulticlusterMode: false },
+    featureFlags: {
+      enableWASMStats: true,
+      enableIngressBackendPolicy: true,
+      enableRetryPolicy: true,
+      enableMulticlusterMode: false,
+    },
     controlPlaneTolerations: [{ key: "control", operator: "Exists" }],
     validatorWebhook: { webhookConfigurationName: "shop-validator" },
   },
