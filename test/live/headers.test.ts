@@ -1,19 +1,14 @@
 /**
  * What two real Envoys make of a request's headers and authority on their way to rules and splits, and that `heddle why` says the same.
  */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { explain } from "../../src/analysis/explain.ts";
 import type { Request } from "../../src/analysis/request.ts";
-import { Authority } from "../../src/ca/authority.ts";
-import type { Issued } from "../../src/ca/lifetime.ts";
 import type { Raw } from "../../src/lib/json.ts";
 import { compile } from "../../src/policy/compile.ts";
-import type { Identity } from "../../src/world/names.ts";
 import { account, serviceRef } from "../support/build.ts";
-import { envoyPath } from "../support/envoy-process.ts";
-import { Fleet } from "../support/fleet.ts";
+import { useFleet } from "../support/fleet.ts";
 import { worldOf } from "../support/random-mesh.ts";
-import { memoryStore } from "../unit/ca/support.ts";
 
 /** Below the kernel's own range, and not the same in two runs at once. */
 const BASE = 20_000 + (process.pid % 1_000) * 10;
@@ -195,32 +190,11 @@ const objects = (probes: readonly Probe[]): readonly Raw[] => [
   split("rest", "one"),
 ];
 
-let fleet: Fleet;
-const stop = new AbortController();
-const endings: (() => void | Promise<void>)[] = [];
-
-beforeAll(async () => {
-  const authority = await Authority.start({ trustDomain: "cluster.local" }, { store: memoryStore() }, stop.signal);
-  const leaves = new Map<Identity, Issued>();
-  for (const name of ["a/web", "a/one", "a/two"])
-    leaves.set(account(name), (await authority.leaf(account(name), stop.signal)).current);
-  fleet = new Fleet({
-    envoy: await envoyPath(),
-    bundle: authority.bundle.pem,
-    leaf: (identity) => leaves.get(identity) as Issued,
-    ports: OWN,
-    scope: (ending) => endings.push(ending),
-  });
-  await fleet.start();
-});
-afterAll(async () => {
-  stop.abort();
-  for (const ending of endings.reverse()) await ending();
-});
+const fleet = useFleet(["a/web", "a/one", "a/two"].map(account), OWN);
 
 /** `200 127.…` with the pod's address, or a status. */
 function send(from: string, ip: string, host: string, { method, path, headers }: Request): Promise<string> {
-  const socket = fleet.dial(from, { ip, port: PORT });
+  const socket = fleet().dial(from, { ip, port: PORT });
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   socket.write(`${method} ${path} HTTP/1.1\r\nhost: ${host}\r\n${lines}\r\n`, "latin1");
   // Some promise a body.
@@ -256,7 +230,7 @@ async function compared(
   const world = worldOf({ objects: objects(probes) }, subnets);
   const { mesh, problems } = compile(world);
   expect(problems).toEqual([]);
-  await fleet.become([{ id: `w${net}`, world, mesh, clients: new Map([[account("a/web"), caller]]) }]);
+  await fleet().become([{ id: `w${net}`, world, mesh, clients: new Map([[account("a/web"), caller]]) }]);
   const podIp = (name: string) => world.tables.Pod.get("a")?.get(`${name}-0`)?.ips[0] ?? "";
   const different: string[] = [];
   for (const i of probes.keys())

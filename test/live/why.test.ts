@@ -7,21 +7,18 @@
  * HEDDLE_FUZZ_CALLS and HEDDLE_FUZZ_SEED: how many, and from where (`npm run fuzz:live`).
  */
 import * as fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { eachPod, explain, statusOf, type Explanation } from "../../src/analysis/explain.ts";
 import { prove, type Counterexample, type Invariant } from "../../src/analysis/prove.ts";
 import { Requests } from "../../src/analysis/requests.ts";
-import { Authority } from "../../src/ca/authority.ts";
-import type { Issued } from "../../src/ca/lifetime.ts";
 import { Languages } from "../../src/language/languages.ts";
 import { compile } from "../../src/policy/compile.ts";
 import type { Mesh } from "../../src/policy/ir.ts";
 import { selects } from "../../src/policy/services.ts";
-import { localName, namespaceOf, type Identity } from "../../src/world/names.ts";
+import { localName, namespaceOf } from "../../src/world/names.ts";
 import type { World } from "../../src/world/world.ts";
 import { account } from "../support/build.ts";
-import { envoyPath } from "../support/envoy-process.ts";
-import { Fleet, type Member } from "../support/fleet.ts";
+import { useFleet, type Member } from "../support/fleet.ts";
 import { randomInvariant } from "../support/random-invariant.ts";
 import {
   CLIENTS,
@@ -32,7 +29,6 @@ import {
   type RandomCall,
   type RandomMesh,
 } from "../support/random-mesh.ts";
-import { memoryStore } from "../unit/ca/support.ts";
 
 const CALLS = Number(process.env["HEDDLE_FUZZ_CALLS"] ?? 2_400);
 const SEED = Number(process.env["HEDDLE_FUZZ_SEED"] ?? (process.env["CI"] ? 5 : Date.now() % 1_000_000));
@@ -46,28 +42,7 @@ const BASE = 20_000 + (process.pid % 1_000) * 10;
 const PORTS = { web: BASE, db: BASE + 1, other: BASE + 2 };
 const OWN = { outbound: BASE + 3, app: BASE + 4 };
 
-let fleet: Fleet;
-const stop = new AbortController();
-const endings: (() => void | Promise<void>)[] = [];
-
-beforeAll(async () => {
-  const authority = await Authority.start({ trustDomain: "cluster.local" }, { store: memoryStore() }, stop.signal);
-  const leaves = new Map<Identity, Issued>();
-  for (const name of new Set([...SERVERS, ...CLIENTS]))
-    leaves.set(account(name), (await authority.leaf(account(name), stop.signal)).current);
-  fleet = new Fleet({
-    envoy: await envoyPath(),
-    bundle: authority.bundle.pem,
-    leaf: (identity) => leaves.get(identity) as Issued,
-    ports: OWN,
-    scope: (ending) => endings.push(ending),
-  });
-  await fleet.start();
-});
-afterAll(async () => {
-  stop.abort();
-  for (const ending of endings.reverse()) await ending();
-});
+const fleet = useFleet([...new Set([...SERVERS, ...CLIENTS])].map(account), OWN);
 
 interface Running extends Member {
   readonly objects: RandomMesh;
@@ -108,7 +83,7 @@ function addressesOf({ world, mesh }: Running, { destination }: RandomCall): { i
 function send(running: Running, call: RandomCall, ip: string, authority: string): Promise<Observed> {
   const { client, destination, request } = call;
   const from = client.kind === "account" ? running.clients.get(client.identity) : undefined;
-  const socket = fleet.dial(from as string, { ip, port: destination.port });
+  const socket = fleet().dial(from as string, { ip, port: destination.port });
   if (request) {
     const lines = request.headers
       .filter(([name]) => !/^host$/i.test(name))
@@ -210,7 +185,7 @@ async function shrunk(mesh: RandomMesh, call: RandomCall, says: string): Promise
   for (let i = CLIENTS.length; i < smallest.objects.length;) {
     const fewer = { objects: smallest.objects.filter((_, j) => j !== i) };
     const running = member(fewer);
-    await fleet.become([running]);
+    await fleet().become([running]);
     const found = await disagreement(running, call);
     if (found === undefined) i++;
     else [smallest, said] = [fewer, found];
@@ -229,7 +204,7 @@ test(
     for (let round = 0; done < CALLS; round++) {
       const meshes = fc.sample(randomMesh(PORTS), { seed: SEED + round, numRuns: MESHES_AT_ONCE });
       const running = meshes.map((mesh) => member(mesh));
-      await fleet.become(running);
+      await fleet().become(running);
       const asked = running.map((one, i) => ({
         one,
         calls: fc.sample(randomCall(one.world, PORTS), { seed: SEED + round * 100 + i, numRuns: CALLS_A_MESH }),
@@ -324,7 +299,7 @@ test(`what prove refutes is broken in Envoy by its counterexample (seed ${SEED})
   for (let round = 0; round < MOST_ROUNDS && sum() < REFUTED; round++) {
     const meshes = fc.sample(randomMesh(PORTS), { seed: SEED + round, numRuns: MESHES_AT_ONCE });
     const running = meshes.map((mesh) => member(mesh, CALLERS));
-    await fleet.become(running);
+    await fleet().become(running);
     const refuted = running.flatMap((one, i) => {
       const requests = new Requests(new Languages());
       const seed = SEED + round * 100 + i;

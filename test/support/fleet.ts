@@ -6,6 +6,8 @@
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
+import { afterAll, beforeAll } from "vitest";
+import { Authority } from "../../src/ca/authority.ts";
 import type { Issued } from "../../src/ca/lifetime.ts";
 import type { Mesh } from "../../src/policy/ir.ts";
 import type { Identity, PodName } from "../../src/world/names.ts";
@@ -14,7 +16,8 @@ import { Builder } from "../../src/xds/build.ts";
 import { ownCertificate } from "../../src/xds/tls.ts";
 import { TYPE_URLS, type Resource, type Resources, type Type } from "../../src/xds/resource.ts";
 import { jsonOf, layered_runtime, rewrite, type Json } from "./envoy-json.ts";
-import { EnvoyProcess, live, rejections, type Scope } from "./envoy-process.ts";
+import { memoryStore } from "../unit/ca/support.ts";
+import { EnvoyProcess, envoyPath, live, rejections, type Scope } from "./envoy-process.ts";
 
 /** One mesh of the fleet. */
 export interface Member {
@@ -26,7 +29,7 @@ export interface Member {
   readonly clients: ReadonlyMap<Identity, string>;
 }
 
-export interface FleetOptions {
+interface FleetOptions {
   readonly envoy: string;
   readonly bundle: string;
   readonly leaf: (identity: Identity) => Issued;
@@ -36,7 +39,32 @@ export interface FleetOptions {
   readonly scope: Scope;
 }
 
-export class Fleet {
+/** The fleet of a test file: starts before its tests, with certificates for these accounts, and ends after them. */
+export function useFleet(accounts: Iterable<Identity>, ports: FleetOptions["ports"]): () => Fleet {
+  let fleet: Fleet | undefined;
+  const stop = new AbortController();
+  const endings: (() => void | Promise<void>)[] = [];
+  beforeAll(async () => {
+    const authority = await Authority.start({ trustDomain: "cluster.local" }, { store: memoryStore() }, stop.signal);
+    const leaves = new Map<Identity, Issued>();
+    for (const identity of accounts) leaves.set(identity, (await authority.leaf(identity, stop.signal)).current);
+    fleet = new Fleet({
+      envoy: await envoyPath(),
+      bundle: authority.bundle.pem,
+      leaf: (identity) => leaves.get(identity) as Issued,
+      ports,
+      scope: (ending) => endings.push(ending),
+    });
+    await fleet.start();
+  });
+  afterAll(async () => {
+    stop.abort();
+    for (const ending of endings.reverse()) await ending();
+  });
+  return () => fleet as Fleet;
+}
+
+class Fleet {
   readonly #options: FleetOptions;
   readonly #clients: EnvoyProcess;
   readonly #servers: EnvoyProcess;
