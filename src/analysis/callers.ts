@@ -56,11 +56,8 @@ function headlessAt(mesh: Mesh, key: string): readonly MeshService[] {
 export function leadsTo(mesh: Mesh, { service, port }: ServicePort): ReadonlySet<ServiceName> {
   const found = new Set([service]);
   const own = mesh.services.get(service);
-  for (const { ports } of own?.headless
-    ? [own, ...headlessAt(mesh, `${namespaceOf(service)} ${port}`)]
-    : own
-      ? [own]
-      : [])
+  const others = own?.headless ? headlessAt(mesh, `${namespaceOf(service)} ${port}`) : [];
+  for (const { ports } of own ? [own, ...others] : [])
     for (const { routes } of ports.filter((p) => p.port === port))
       for (const { backends } of routes) for (const backend of backends) found.add(backend.service);
   return found;
