@@ -6,11 +6,9 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { KINDS } from "../src/manifest/kinds.ts";
+import { isPolicy, KINDS } from "../src/manifest/kinds.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
-/** Kubernetes' own: read, never written. */
-const KUBERNETES_GROUPS: readonly string[] = ["", "discovery.k8s.io"];
 
 /** Path in the chart's folder `files` → content. */
 export function chartFiles(): ReadonlyMap<string, string> {
@@ -32,7 +30,7 @@ function watchedKinds(): string {
     "watch:",
     ...groups.map((group) => rule(group, "", "get, list, watch")),
     "status:",
-    ...groups.filter((group) => !KUBERNETES_GROUPS.includes(group)).map((group) => rule(group, "/status", "patch")),
+    ...groups.filter((group) => isPolicy({ group })).map((group) => rule(group, "/status", "patch")),
     "",
   ].join("\n");
 }
